@@ -8,13 +8,20 @@ let strict: [SwiftSetting] = [
 
 let package = Package(
     name: "gpuvmd",
-    products: [],
+    products: [
+        .library(name: "GPUVMCore", targets: ["GPUVMCore"])
+    ],
     dependencies: [],
     targets: [
         // In the order of the data's way, leaves first; imports point upwards in this list only.
         .target(name: "CPlatform"),
         .target(name: "Fencing", dependencies: ["CPlatform"], swiftSettings: strict),
+        .target(name: "GPUVMCore", dependencies: ["Fencing"], swiftSettings: strict),
+        .target(name: "VectorTool", dependencies: ["GPUVMCore", "Fencing"], swiftSettings: strict),
         .testTarget(
             name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
+        .testTarget(
+            name: "GPUVMCoreTests", dependencies: ["GPUVMCore", "VectorTool", "Fencing"],
+            exclude: ["Vectors"], swiftSettings: strict),
     ]
 )
