@@ -17,11 +17,15 @@ let package = Package(
         .target(name: "CPlatform"),
         .target(name: "Fencing", dependencies: ["CPlatform"], swiftSettings: strict),
         .target(name: "GPUVMCore", dependencies: ["Fencing"], swiftSettings: strict),
+        .target(name: "PageTables", dependencies: ["Fencing"], swiftSettings: strict),
         .target(name: "VectorTool", dependencies: ["GPUVMCore", "Fencing"], swiftSettings: strict),
         .testTarget(
             name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
         .testTarget(
             name: "GPUVMCoreTests", dependencies: ["GPUVMCore", "VectorTool", "Fencing"],
             exclude: ["Vectors"], swiftSettings: strict),
+        .testTarget(
+            name: "PageTablesTests", dependencies: ["PageTables", "Fencing"],
+            swiftSettings: strict),
     ]
 )

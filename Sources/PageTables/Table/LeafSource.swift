@@ -1,0 +1,50 @@
+/// What a map operation still has to map: a walk over its extents that joins neighbours.
+///
+/// `physical` and `runBytes` describe the longest contiguous run at the current position, so that
+/// leaf sizes do not depend on how the caller cut its extents. Each extent is looked at once.
+struct LeafSource {
+    let flags: PTEFlags
+    let isNull: Bool
+    private(set) var physical: PhysicalAddress = 0
+    private(set) var runBytes: UInt64 = 0
+    private let extents: UnsafeBufferPointer<PhysicalExtent>
+    private var nextExtent = 0
+
+    /// Memory.
+    init(extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags) {
+        self.extents = extents
+        self.flags = flags
+        isNull = false
+        loadRun()
+    }
+
+    /// `bytes` bytes of nothing.
+    init(nullBytes bytes: UInt64, flags: PTEFlags) {
+        extents = UnsafeBufferPointer(start: nil, count: 0)
+        self.flags = flags
+        isNull = true
+        runBytes = bytes
+    }
+
+    /// Whether the next `span` bytes can be one leaf.
+    @inline(__always)
+    func fits(_ span: UInt64) -> Bool { runBytes >= span && physical & (span &- 1) == 0 }
+
+    @inline(__always)
+    mutating func advance(_ bytes: UInt64) {
+        runBytes &-= bytes
+        if !isNull { physical &+= bytes }
+        if runBytes == 0 { loadRun() }
+    }
+
+    private mutating func loadRun() {
+        guard nextExtent < extents.count else { return }
+        physical = extents[nextExtent].address
+        runBytes = extents[nextExtent].bytes
+        nextExtent += 1
+        while nextExtent < extents.count, extents[nextExtent].address == physical &+ runBytes {
+            runBytes &+= extents[nextExtent].bytes
+            nextExtent += 1
+        }
+    }
+}
