@@ -18,6 +18,7 @@ let package = Package(
         .target(name: "Fencing", dependencies: ["CPlatform"], swiftSettings: strict),
         .target(name: "GPUVMCore", dependencies: ["Fencing"], swiftSettings: strict),
         .target(name: "PageTables", dependencies: ["Fencing"], swiftSettings: strict),
+        .target(name: "Scheduling", dependencies: ["Fencing"], swiftSettings: strict),
         .target(name: "VectorTool", dependencies: ["GPUVMCore", "Fencing"], swiftSettings: strict),
         .testTarget(
             name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
@@ -26,6 +27,9 @@ let package = Package(
             exclude: ["Vectors"], swiftSettings: strict),
         .testTarget(
             name: "PageTablesTests", dependencies: ["PageTables", "Fencing"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SchedulingTests", dependencies: ["Scheduling", "Fencing"],
             swiftSettings: strict),
     ]
 )
