@@ -1,0 +1,467 @@
+// The wire protocol of gpuvmd: the single source of truth for daemon, client library and shim.
+//
+// Transport: AF_UNIX, SOCK_SEQPACKET. One request or reply is one message: a gpuvm_header, the
+// fixed struct of its opcode, then the arrays that the struct counts, in the order of its comment.
+// All numbers are little-endian; every struct is a multiple of 8 bytes; reserved fields are zero
+// and a request with a non-zero reserved field is EINVAL. File descriptors travel as SCM_RIGHTS, at
+// most GPUVM_MAX_MESSAGE_FDS a message; a message whose fds are not those of its opcode is EINVAL.
+//
+// A request or a reply of more than GPUVM_MAX_INLINE bytes sends only its header, with
+// GPUVM_HEADER_EXTERNAL set and `length` counting what lies in the memfd that is its first fd (not
+// one of the opcode's); the memfd carries struct and arrays, at most GPUVM_MAX_EXTERNAL bytes, and
+// must be sealed against shrinking and writing.
+//
+// Replies carry the request's opcode and serial. status is 0, or a positive errno: the body is then
+// struct gpuvm_error_reply, with a sentence that says what, where, why and what to do.
+// Replies to requests of one connection may come out of order: a synchronous bind is answered when
+// it has been executed, and does not hold up the requests after it.
+//
+// Versions: HELLO is the first request of a connection. A different major version is EPROTO; minor
+// versions only add. An unknown opcode is EOPNOTSUPP, an unknown flag EINVAL.
+#ifndef GPUVM_PROTOCOL_H
+#define GPUVM_PROTOCOL_H
+
+#include <stdint.h>
+
+#define GPUVM_PROTOCOL_MAGIC 0x314d5647u  // "GVM1"
+#define GPUVM_PROTOCOL_MAJOR 1u
+#define GPUVM_PROTOCOL_MINOR 0u
+
+#define GPUVM_MAX_INLINE 65536u
+#define GPUVM_MAX_EXTERNAL (16u << 20)
+#define GPUVM_MAX_MESSAGE_FDS 16u
+#define GPUVM_PAGE_SIZE 4096u
+#define GPUVM_NAME_BYTES 32u
+
+struct gpuvm_header {
+    uint32_t length;  // of the whole message, header included
+    uint16_t opcode;
+    uint16_t flags;   // GPUVM_HEADER_*
+    uint32_t serial;  // chosen by the client, echoed
+    int32_t status;   // 0 in a request
+};
+#define GPUVM_HEADER_EXTERNAL 0x1u
+#define GPUVM_HEADER_REPLY 0x8000u
+
+struct gpuvm_error_reply {
+    uint32_t text_bytes;  // UTF-8, no terminator, follows
+    uint32_t reserved;
+};
+
+enum gpuvm_opcode {
+    GPUVM_HELLO = 1,
+
+    GPUVM_BO_CREATE = 16,
+    GPUVM_BO_IMPORT = 17,
+    GPUVM_BO_EXPORT = 18,
+    GPUVM_BO_INFO = 19,
+    GPUVM_BO_CLOSE = 20,
+
+    GPUVM_VM_CREATE = 32,
+    GPUVM_VM_CLOSE = 33,
+    GPUVM_VM_BIND = 34,
+
+    GPUVM_QUEUE_CREATE = 48,
+    GPUVM_QUEUE_CLOSE = 49,
+    GPUVM_QUEUE_INFO = 50,
+    GPUVM_EXEC = 51,
+
+    GPUVM_SYNCOBJ_CREATE = 64,
+    GPUVM_SYNCOBJ_DESTROY = 65,
+    GPUVM_SYNCOBJ_SIGNAL = 66,
+    GPUVM_SYNCOBJ_RESET = 67,
+    GPUVM_SYNCOBJ_QUERY = 68,
+    GPUVM_SYNCOBJ_TRANSFER = 69,
+    GPUVM_SYNCOBJ_WAIT = 70,
+    GPUVM_SYNCOBJ_EXPORT = 71,
+    GPUVM_SYNCOBJ_IMPORT = 72,
+    GPUVM_SYNCOBJ_EVENTFD = 73,
+
+    // Introspection: every client sees the whole device if it runs as the daemon's user or as
+    // root, and itself otherwise.
+    GPUVM_STATUS = 96,  // no struct
+    GPUVM_CLIENT_LIST = 97,  // gpuvm_page; gpuvm_client_record[]
+    GPUVM_VM_LIST = 98,  // gpuvm_page; gpuvm_vm_record[]
+    GPUVM_VM_SHOW = 99,  // gpuvm_page; gpuvm_va_record[]
+    GPUVM_VM_WALK = 100,
+    GPUVM_FENCE_INFO = 101,
+    GPUVM_FAULT_LIST = 102,  // gpuvm_page; gpuvm_fault_record[]
+    GPUVM_QUEUE_LIST = 103,  // gpuvm_page; gpuvm_queue_record[]
+};
+
+// MARK: HELLO
+
+struct gpuvm_hello {
+    uint32_t magic;
+    uint16_t major, minor;
+    uint64_t flags;  // 0
+    char name[GPUVM_NAME_BYTES];  // what reports call the client; NUL-padded UTF-8
+};
+// fds: [0] the client's first fence-page chunk (a sealed memfd, read-only for the client).
+struct gpuvm_hello_reply {
+    uint16_t major, minor;
+    uint32_t client_id;
+    uint64_t capabilities;  // GPUVM_CAP_*
+    uint64_t vram_bytes, system_bytes;
+    uint32_t va_bits, page_bytes;
+    uint32_t max_bind_ops, max_syncs;
+    uint32_t copy_engines;  // instances of GPUVM_ENGINE_COPY
+    uint32_t fence_slots_per_chunk;
+    char server[GPUVM_NAME_BYTES];
+};
+#define GPUVM_CAP_VM_BIND 0x1u
+#define GPUVM_CAP_TIMELINE 0x2u
+#define GPUVM_CAP_EVENTFD 0x4u
+#define GPUVM_CAP_SPARSE 0x8u
+#define GPUVM_CAP_FENCE_PAGE 0x10u
+
+// MARK: Buffer objects
+
+#define GPUVM_PLACE_SYSTEM 0u
+#define GPUVM_PLACE_VRAM 1u
+
+struct gpuvm_bo_create {
+    uint64_t size;       // bytes; rounded up to pages; 1 … the client's quota
+    uint32_t placement;  // GPUVM_PLACE_*
+    uint32_t flags;      // GPUVM_BO_*
+    uint32_t vm;         // with GPUVM_BO_LOCAL: the only VM that may map it
+    uint32_t reserved;
+    char name[GPUVM_NAME_BYTES];
+};
+#define GPUVM_BO_LOCAL 0x1u  // shares the VM's reservation, cannot be exported
+// fds: [0] the buffer's memfd, sealed against resizing; mmap it at offset 0.
+struct gpuvm_bo_reply {
+    uint32_t handle;
+    uint32_t placement;
+    uint64_t size;       // bytes, a multiple of the page size
+};
+// fds: [0] a memfd: one that this daemon exported (the same buffer) or a foreign one, which must
+// be tmpfs, at least `size` bytes long and accept F_SEAL_SHRINK. Reply: gpuvm_bo_reply, no fd.
+struct gpuvm_bo_import {
+    uint64_t size;
+    char name[GPUVM_NAME_BYTES];
+};
+// BO_EXPORT (reply: no struct, fds: [0] the memfd), BO_INFO (reply: gpuvm_bo_info_reply),
+// BO_CLOSE, VM_CLOSE, QUEUE_CLOSE, QUEUE_INFO, SYNCOBJ_DESTROY take this.
+struct gpuvm_handle {
+    uint32_t handle;
+    uint32_t reserved;
+};
+struct gpuvm_bo_info_reply {
+    uint64_t size;
+    uint32_t placement, flags;
+    uint32_t hard_references;  // of the driver's and the VM/BO pairs' kind
+    uint32_t mappings;         // in all VMs of this client
+    uint64_t physical_address; // of the first frame
+    char name[GPUVM_NAME_BYTES];
+};
+
+// MARK: VMs
+
+struct gpuvm_vm_create {
+    uint64_t start, range;                // bytes; the VA space
+    uint64_t reserved_start, reserved_range;  // kept by the driver; range 0: none
+    uint32_t flags;                       // 0
+    uint32_t reserved;
+    char name[GPUVM_NAME_BYTES];
+};
+struct gpuvm_handle_reply {
+    uint32_t handle;
+    uint32_t reserved;
+};
+
+enum gpuvm_bind_op_kind {
+    GPUVM_BIND_MAP = 0,
+    GPUVM_BIND_UNMAP = 1,
+    GPUVM_BIND_MAP_NULL = 2,   // reads zero, drops writes
+    GPUVM_BIND_UNMAP_ALL = 3,  // of a BO; addr, range and offset are 0
+    GPUVM_BIND_PREFETCH = 4,
+};
+struct gpuvm_bind_op {
+    uint32_t kind;   // enum gpuvm_bind_op_kind
+    uint32_t flags;  // GPUVM_BIND_READ_ONLY with the maps
+    uint32_t bo;     // MAP, UNMAP_ALL; 0 otherwise
+    uint32_t reserved;
+    uint64_t address, range, offset;  // bytes, multiples of the page size
+};
+#define GPUVM_BIND_READ_ONLY 0x1u
+
+// A syncobj, or a point of a timeline syncobj.
+struct gpuvm_sync {
+    uint32_t handle;
+    uint32_t flags;  // GPUVM_SYNC_TIMELINE
+    uint64_t point;  // 0 for a binary syncobj
+};
+#define GPUVM_SYNC_TIMELINE 0x1u
+
+// Followed by ops, waits, signals.
+struct gpuvm_vm_bind {
+    uint32_t vm;
+    uint32_t queue;  // a bind queue, or 0: the VM's own
+    uint32_t flags;  // GPUVM_VM_BIND_*
+    uint32_t op_count, wait_count, signal_count;
+};
+#define GPUVM_VM_BIND_ASYNC 0x1u       // without it: no waits and no signals; replied when executed
+#define GPUVM_VM_BIND_RETURN_OPS 0x2u  // the reply lists the operations that the request became
+// Followed by gpuvm_op_record[op_count].
+struct gpuvm_vm_bind_reply {
+    uint64_t fence_context, fence_sequence;  // of the bind job; see GPUVM_FENCE_INFO
+    uint32_t op_count;
+    uint32_t reserved;
+};
+
+enum gpuvm_op_kind {
+    GPUVM_OP_MAP = 0,
+    GPUVM_OP_REMAP = 1,
+    GPUVM_OP_UNMAP = 2,
+    GPUVM_OP_PREFETCH = 3,
+};
+struct gpuvm_mapping {
+    uint64_t address, range, offset;
+    uint32_t bo;     // the requesting client's handle; 0: none; GPUVM_FOREIGN_BO: not its own
+    uint32_t flags;  // GPUVM_MAPPING_*
+};
+#define GPUVM_FOREIGN_BO 0xffffffffu
+#define GPUVM_MAPPING_READ_ONLY 0x1u
+#define GPUVM_MAPPING_NULL 0x2u
+#define GPUVM_MAPPING_RESERVED 0x4u  // the driver's reserved node
+struct gpuvm_op_record {
+    uint32_t request;      // index of the bind op that it belongs to
+    uint32_t kind;         // enum gpuvm_op_kind
+    uint32_t case_number;  // of the overlap, as the documentation numbers them; 0: none
+    uint32_t flags;        // GPUVM_OP_*
+    struct gpuvm_mapping mapping;     // the new (MAP) or the old mapping
+    struct gpuvm_mapping prev, next;  // REMAP: what stays, with GPUVM_OP_HAS_PREV, _NEXT
+};
+#define GPUVM_OP_KEEP 0x1u
+#define GPUVM_OP_HAS_PREV 0x2u
+#define GPUVM_OP_HAS_NEXT 0x4u
+
+// MARK: Queues
+
+enum gpuvm_engine_class {
+    GPUVM_ENGINE_COPY = 0,
+    GPUVM_ENGINE_BIND = 1,
+};
+struct gpuvm_queue_create {
+    uint32_t vm;
+    uint16_t engine_class, engine_instance;
+    uint32_t priority;  // 0 low, 1 normal, 2 high (high: the daemon's user or root only, EPERM)
+    uint32_t flags;     // 0
+    uint64_t timeout_ns;  // of a job; 0: the device's default
+};
+struct gpuvm_queue_info_reply {
+    uint32_t vm;
+    uint16_t engine_class, engine_instance;
+    uint32_t priority;
+    uint32_t banned;  // the errno that banned it, or 0
+    uint64_t submitted, completed, failed, cancelled;  // jobs
+};
+struct gpuvm_batch {
+    uint64_t address;  // of the first command (gpuvm_commands.h), a multiple of 4
+    uint64_t bytes;    // limit of the batch; 0: none but its END
+};
+// Followed by batches, waits, signals. No batch at all is an ordered wait and signal.
+struct gpuvm_exec {
+    uint32_t queue;
+    uint32_t flags;  // 0
+    uint32_t batch_count, wait_count, signal_count;
+    uint32_t reserved;
+};
+struct gpuvm_exec_reply {
+    uint64_t fence_context, fence_sequence;
+};
+
+// MARK: Sync objects
+
+struct gpuvm_syncobj_create {
+    uint32_t flags;  // GPUVM_SYNCOBJ_SIGNALED
+    uint32_t reserved;
+};
+#define GPUVM_SYNCOBJ_SIGNALED 0x1u
+// fds: [0] the fence-page chunk, if this is the first slot that the client has in it.
+struct gpuvm_syncobj_reply {
+    uint32_t handle;
+    uint32_t fence_slot;  // chunk = slot / fence_slots_per_chunk
+};
+// SIGNAL, RESET (points ignored), QUERY. Followed by gpuvm_sync[count].
+struct gpuvm_syncobj_array {
+    uint32_t count;
+    uint32_t flags;  // QUERY: GPUVM_QUERY_LAST_SUBMITTED
+};
+#define GPUVM_QUERY_LAST_SUBMITTED 0x1u
+// Followed by uint64_t[count].
+struct gpuvm_syncobj_query_reply {
+    uint32_t count;
+    uint32_t reserved;
+};
+struct gpuvm_syncobj_transfer {
+    struct gpuvm_sync destination, source;
+    uint32_t flags;  // GPUVM_WAIT_FOR_SUBMIT
+    uint32_t reserved;
+};
+// Followed by gpuvm_sync[count]. Replied when the wait ends; nothing of the daemon blocks.
+struct gpuvm_syncobj_wait {
+    uint32_t count;
+    uint32_t flags;    // GPUVM_WAIT_*
+    int64_t deadline;  // absolute CLOCK_MONOTONIC ns
+};
+#define GPUVM_WAIT_ALL 0x1u
+#define GPUVM_WAIT_FOR_SUBMIT 0x2u
+#define GPUVM_WAIT_AVAILABLE 0x4u
+struct gpuvm_syncobj_wait_reply {
+    uint32_t first_signaled;
+    uint32_t reserved;
+};
+// Reply: no struct, fds: [0].
+struct gpuvm_syncobj_export {
+    uint32_t handle;
+    uint32_t flags;  // GPUVM_EXPORT_SYNC_FILE
+    uint64_t point;  // with EXPORT_SYNC_FILE
+};
+#define GPUVM_EXPORT_SYNC_FILE 0x1u
+// fds: [0] a syncobj fd, or with IMPORT_SYNC_FILE a sync_file whose fence replaces the fence (or
+// becomes the point) of `handle`. Reply: gpuvm_syncobj_reply.
+struct gpuvm_syncobj_import {
+    uint32_t handle;
+    uint32_t flags;  // GPUVM_IMPORT_SYNC_FILE
+    uint64_t point;
+};
+#define GPUVM_IMPORT_SYNC_FILE 0x1u
+// fds: [0] an eventfd, written once when the point signals (or is available).
+struct gpuvm_syncobj_eventfd {
+    uint32_t handle;
+    uint32_t flags;  // GPUVM_WAIT_AVAILABLE
+    uint64_t point;
+};
+
+// MARK: Introspection
+
+struct gpuvm_status_reply {
+    uint64_t uptime_ns;
+    uint32_t clients, vms, bos, queues, syncobjs, open_fds;
+    uint64_t mappings;
+    uint64_t vram_bytes, vram_used, system_bytes, system_used;
+    uint64_t table_pages, table_pages_used, table_pages_reserved;
+    uint64_t requests, failed_requests;
+    uint64_t bind_jobs, exec_jobs, failed_jobs, faults;
+    uint64_t bytes_read, bytes_written;  // through the MMUs
+    uint64_t tlb_hits, tlb_misses, tlb_invalidations;
+    char server[GPUVM_NAME_BYTES];
+};
+
+// Lists are paged: give the cursor of the last reply (0 first) until it comes back 0.
+struct gpuvm_page {
+    uint32_t handle;  // VM_SHOW: the VM's device-wide id; 0 otherwise
+    uint32_t flags;   // 0
+    uint64_t cursor;
+};
+// Followed by the list's records[count].
+struct gpuvm_page_reply {
+    uint32_t count;
+    uint32_t reserved;
+    uint64_t cursor;
+};
+struct gpuvm_client_record {
+    uint32_t client_id;
+    int32_t pid;
+    uint32_t uid;
+    uint32_t vms, bos, queues, syncobjs;
+    uint32_t reserved;
+    uint64_t bo_bytes, requests, failed_requests;
+    char name[GPUVM_NAME_BYTES];
+};
+#define GPUVM_VM_BANNED 0x1u
+#define GPUVM_VM_CLOSED 0x2u
+struct gpuvm_vm_record {
+    uint32_t id;      // device-wide: what VM_SHOW, VM_WALK and `gpuvmctl vm` take
+    uint32_t handle;  // the owner's
+    uint32_t client_id;
+    uint32_t flags;   // GPUVM_VM_*
+    uint64_t start, range, reserved_start, reserved_range;
+    uint64_t mappings, mapped_bytes, objects;
+    uint64_t table_pages, root_address;
+    uint64_t leaves_4k, leaves_64k, leaves_2m, leaves_1g, leaves_null;
+    uint64_t pending_binds;
+    char name[GPUVM_NAME_BYTES];
+    char client[GPUVM_NAME_BYTES];
+};
+// The columns of the kernel's debugfs `gpuvas` (drivers/gpu/drm/drm_debugfs.c), and the BO's name.
+struct gpuvm_va_record {
+    uint64_t address, range, offset;
+    uint64_t object;  // device-wide BO id, 0: none
+    uint32_t flags;   // GPUVM_MAPPING_*
+    uint32_t placement;
+    char name[GPUVM_NAME_BYTES];
+};
+struct gpuvm_vm_walk {
+    uint32_t vm;  // device-wide id
+    uint32_t reserved;
+    uint64_t address;
+};
+struct gpuvm_walk_level {
+    uint32_t level;  // 3 = root … 0
+    uint32_t index;  // in the table
+    uint64_t table;  // physical address of the table
+    uint64_t entry;  // raw
+};
+enum gpuvm_walk_result {
+    GPUVM_WALK_FAULT = 0,
+    GPUVM_WALK_MEMORY = 1,
+    GPUVM_WALK_NULL = 2,
+};
+#define GPUVM_WALK_MAX_LEVELS 5u
+struct gpuvm_vm_walk_reply {
+    uint32_t result;  // enum gpuvm_walk_result
+    uint32_t level_count;
+    uint64_t physical_address, leaf_bytes;
+    uint32_t flags;   // GPUVM_MAPPING_READ_ONLY
+    uint32_t placement;  // of physical_address: GPUVM_PLACE_*
+    struct gpuvm_walk_level levels[GPUVM_WALK_MAX_LEVELS];
+};
+struct gpuvm_fence_info {
+    uint64_t context, sequence;
+};
+// ENOENT once the fence is no longer among the last that the device remembers.
+struct gpuvm_fence_info_reply {
+    uint64_t submitted, started, finished;  // CLOCK_MONOTONIC ns; 0: not yet
+    uint32_t signaled;
+    int32_t error;     // positive errno
+    uint32_t queue_kind;  // enum gpuvm_engine_class
+    uint32_t queue;
+};
+enum gpuvm_fault_access { GPUVM_ACCESS_READ = 0, GPUVM_ACCESS_WRITE = 1, GPUVM_ACCESS_FETCH = 2 };
+enum gpuvm_fault_reason {
+    GPUVM_FAULT_NOT_MAPPED = 0,
+    GPUVM_FAULT_READ_ONLY = 1,
+    GPUVM_FAULT_OUT_OF_RANGE = 2,
+    GPUVM_FAULT_MACHINE_CHECK = 3,  // the frame has no owner
+    GPUVM_FAULT_VM_CLOSED = 4,
+    GPUVM_FAULT_BAD_COMMAND = 5,
+};
+struct gpuvm_fault_record {
+    uint64_t id, timestamp;
+    uint32_t vm, queue, client_id, engine_instance;
+    uint64_t address;       // GPU VA that faulted
+    uint32_t access;        // enum gpuvm_fault_access
+    uint32_t reason;        // enum gpuvm_fault_reason
+    uint32_t level;         // where the walk ended
+    uint32_t flags;         // GPUVM_FAULT_HAS_*
+    uint64_t command_address;  // of the command that was executing
+    struct gpuvm_mapping below, above;  // the nearest mappings on both sides
+    uint64_t last_op_time;  // the last operation that touched the address
+    uint32_t last_op_kind;  // enum gpuvm_bind_op_kind
+    uint32_t reserved;
+    uint64_t last_op_address, last_op_range;
+};
+#define GPUVM_FAULT_HAS_BELOW 0x1u
+#define GPUVM_FAULT_HAS_ABOVE 0x2u
+#define GPUVM_FAULT_HAS_LAST_OP 0x4u
+struct gpuvm_queue_record {
+    uint32_t id, vm, client_id;
+    uint16_t engine_class, engine_instance;
+    uint32_t priority, banned;
+    uint64_t pending, submitted, completed, failed, cancelled;
+};
+
+#endif
