@@ -23,9 +23,19 @@ let package = Package(
         .target(name: "Fencing", dependencies: ["CPlatform"], swiftSettings: strict),
         .target(name: "GPUVMCore", dependencies: ["Fencing"], swiftSettings: strict),
         .target(name: "PageTables", dependencies: ["Fencing"], swiftSettings: strict),
+        .target(
+            name: "Memory", dependencies: ["GPUVMCore", "PageTables", "Fencing", "CPlatform"],
+            swiftSettings: strict),
         .target(name: "Scheduling", dependencies: ["Fencing"], swiftSettings: strict),
         .target(
             name: "Engines", dependencies: ["PageTables", "Fencing", "CWireProtocol"],
+            swiftSettings: strict),
+        .target(
+            name: "Device",
+            dependencies: [
+                "Fencing", "GPUVMCore", "PageTables", "Memory", "Scheduling", "Engines",
+                "CPlatform",
+            ],
             swiftSettings: strict),
         .target(
             name: "WireProtocol", dependencies: ["CWireProtocol", "CPlatform", system],
@@ -46,5 +56,7 @@ let package = Package(
             name: "EnginesTests",
             dependencies: ["Engines", "PageTables", "Scheduling", "WireProtocol", "Fencing"],
             swiftSettings: strict),
+        .testTarget(
+            name: "DeviceTests", dependencies: ["Device", "WireProtocol"], swiftSettings: strict),
     ]
 )

@@ -1,0 +1,28 @@
+import Memory
+
+/// Finds a live buffer by the file that backs it, so that an imported descriptor is the buffer that
+/// it was exported from, whatever its number.
+///
+/// The registry keeps no buffer alive. Entries of dead ones are swept when their number has doubled,
+/// which makes an insertion O(1) amortised.
+struct BufferRegistry {
+    private struct Entry {
+        weak var buffer: BufferObject?
+    }
+
+    private var entries: [FileIdentity: Entry] = [:]
+    private var sweepAt = 64
+
+    subscript(identity: FileIdentity) -> BufferObject? { entries[identity]?.buffer }
+
+    mutating func insert(_ buffer: BufferObject) {
+        if entries.count >= sweepAt {
+            entries = entries.filter { $0.value.buffer != nil }
+            sweepAt = max(64, 2 * entries.count)
+        }
+        entries[buffer.backing.identity] = Entry(buffer: buffer)
+    }
+
+    /// The number of live buffers; O(entries).
+    var count: Int { entries.values.count { $0.buffer != nil } }
+}

@@ -1,0 +1,44 @@
+import Fencing
+import Scheduling
+
+extension Client {
+    /// Carries out an array of bind operations on a VM: all of them, or none.
+    ///
+    /// The VA space shows the result when this returns; the page tables show it when the fence
+    /// signals. Zero operations carry out only the synchronisation.
+    ///
+    /// - Parameters:
+    ///   - queue: A bind queue of that VM; 0: the VM's own.
+    ///   - waits: Points that must have been submitted; they gate the first operation.
+    ///   - signals: Points that the fence becomes.
+    ///   - recordsOperations: Whether the op lists are returned.
+    /// - Throws: EINVAL, ENOENT (a handle, a closed or banned VM), ENOSPC and ENOMEM, ECANCELED for a
+    ///   banned queue, EAGAIN for the quota of jobs; then nothing has changed.
+    public func bind(
+        vm vmHandle: UInt32, queue queueHandle: UInt32 = 0, operations: [BindOperation],
+        waits: [SyncPoint] = [], signals: [SyncPoint] = [], recordsOperations: Bool = false
+    ) throws(DeviceError) -> BindResult {
+        let vm = try vm(vmHandle)
+        var jobs = vm.defaultBindQueue
+        var queueID: UInt32 = 0
+        if queueHandle != 0 {
+            let queue = try queue(queueHandle)
+            guard queue.engineClass == .bind, queue.vm === vm else {
+                throw .invalid(
+                    "queue \(queueHandle) is no bind queue of VM \(vmHandle)")
+            }
+            jobs = queue.jobs
+            queueID = queue.id
+        }
+        try DeviceVM.check(operations)
+        try checkJobQuota()
+        let inFences = try resolve(waits: waits)
+        let outPoints = try prepare(signals: signals)
+        let request = DeviceVM.BindRequest(
+            operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
+            recordsOperations: recordsOperations)
+        let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
+        remember(bound.job, bound.result.fence, engineClass: .bind, queue: queueID)
+        return bound.result
+    }
+}

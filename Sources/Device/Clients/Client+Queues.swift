@@ -1,0 +1,212 @@
+import Engines
+import Fencing
+import Glibc
+import Memory
+import Scheduling
+
+/// When and how the job behind a fence ran.
+public struct FenceInfo: Sendable {
+    /// CLOCK_MONOTONIC ns of each milestone, 0 if it was not reached.
+    public var times: JobTimes
+    /// Whether it has signalled.
+    public var isSignalled: Bool
+    /// The positive errno that it signalled with.
+    public var error: Int32
+    /// Which kind of queue it came from.
+    public var engineClass: DeviceQueue.EngineClass
+    /// The queue's device-wide id.
+    public var queue: UInt32
+}
+
+extension Client {
+    /// Makes an exec or a bind queue on a VM.
+    ///
+    /// - Parameters:
+    ///   - instance: Which copy engine; 0 for a bind queue.
+    ///   - priority: `high` needs a privileged client.
+    ///   - timeout: ns of engine time that a job may take; nil: the device's default.
+    /// - Throws: ENOENT for the VM, EINVAL for the engine, EPERM, ENOSPC for the quota.
+    public func createQueue(
+        vm vmHandle: UInt32, engineClass: DeviceQueue.EngineClass, instance: Int = 0,
+        priority: QueuePriority = .normal, timeout: UInt64? = nil
+    ) throws(DeviceError) -> UInt32 {
+        let vm = try vm(vmHandle)
+        guard priority < .high || isPrivileged else {
+            throw .notPermitted(
+                "priority high is for root and the daemon's own user: use normal")
+        }
+        let id = device.makeQueueID()
+        let queue: DeviceQueue
+        switch engineClass {
+        case .copy:
+            guard device.copyEngines.indices.contains(instance) else {
+                throw .invalid(
+                    """
+                    copy engine \(instance): the device has \(device.copyEngines.count), numbered \
+                    from 0
+                    """)
+            }
+            let engine = device.copyEngines[instance]
+            queue = DeviceQueue(
+                id: id, client: self.id, vm: vm, engineClass: .copy, engineInstance: instance,
+                jobs: JobQueue(
+                    engine.scheduler, name: "queue\(id)", kind: .exec, priority: priority,
+                    jobTimeout: timeout ?? device.configuration.jobTimeout),
+                engine: engine)
+        case .bind:
+            guard instance == 0 else { throw .invalid("bind queues have instance 0") }
+            queue = DeviceQueue(
+                id: id, client: self.id, vm: vm, engineClass: .bind, engineInstance: 0,
+                jobs: JobQueue(
+                    device.bindScheduler, name: "queue\(id)", kind: .bind, priority: priority),
+                engine: nil)
+        }
+        try device.failures.check("make the queue")
+        vm.removeIdleQueues()
+        try vm.add(queue.jobs)
+        do throws(DeviceError) {
+            return try state.withLock { state throws(DeviceError) in
+                try checkOpen(state)
+                guard state.queues.count < quotas.queues else {
+                    throw .quota(.queues, limit: UInt64(quotas.queues))
+                }
+                return state.queues.insert(queue)
+            }
+        } catch {
+            queue.jobs.close()
+            vm.removeIdleQueues()
+            throw error
+        }
+    }
+
+    /// Closes a queue. An exec queue's jobs are cancelled; a bind queue's are carried out, because
+    /// the VA tree has their result already.
+    ///
+    /// - Throws: ENOENT.
+    public func closeQueue(_ handle: UInt32) throws(DeviceError) {
+        guard let queue = state.withLock({ $0.queues.remove(handle) }) else {
+            throw .noSuch(.queue, handle: handle)
+        }
+        if queue.engineClass == .copy { queue.jobs.close() }
+        queue.vm.removeIdleQueues()
+    }
+
+    /// The queue behind a handle.
+    ///
+    /// - Throws: ENOENT.
+    public func queue(_ handle: UInt32) throws(DeviceError) -> DeviceQueue {
+        guard let queue = state.withLock({ $0.queues[handle] }) else {
+            throw .noSuch(.queue, handle: handle)
+        }
+        return queue
+    }
+
+    /// Cancels all jobs and bans all queues of the client, the VMs' own included. Does not wait.
+    public func cancelJobs() {
+        for vm in allVMs { vm.vm.cancelJobs() }
+    }
+
+    /// All queues, by device-wide id.
+    public var allQueues: [DeviceQueue] {
+        state.withLock { Array($0.queues.values) }.sorted { $0.id < $1.id }
+    }
+
+    /// Submits batches to an exec queue.
+    ///
+    /// - Parameters:
+    ///   - batches: Executed in order; none is an ordered wait and signal.
+    ///   - waits: Points that must have been submitted; they gate the job.
+    ///   - signals: Points that the job's fence becomes.
+    /// - Returns: The job's fence.
+    /// - Throws: ENOENT, EINVAL, ECANCELED for a banned queue, EAGAIN for the quota of jobs; then
+    ///   nothing has changed.
+    public func execute(
+        queue handle: UInt32, batches: [CommandBatch], waits: [SyncPoint], signals: [SyncPoint]
+    ) throws(DeviceError) -> Fence {
+        let queue = try queue(handle)
+        guard queue.engineClass == .copy, let engine = queue.engine else {
+            throw .invalid("queue \(handle) is a bind queue: VM_BIND takes it, EXEC does not")
+        }
+        for (index, batch) in batches.enumerated() {
+            guard batch.address % 4 == 0, batch.bytes % 4 == 0,
+                !batch.address.addingReportingOverflow(batch.bytes).overflow
+            else {
+                throw .invalid(
+                    """
+                    batch \(index) at 0x\(hex(batch.address)), 0x\(hex(batch.bytes)) bytes: both \
+                    are multiples of 4 and the end does not overflow
+                    """)
+            }
+        }
+        try checkJobQuota()
+        let inFences = try resolve(waits: waits)
+        let outPoints = try prepare(signals: signals)
+        try device.failures.check("make the job")
+        let body = ExecJob(queue: queue, engine: engine, batches: batches, usage: usage)
+        let job = Job(body: body)
+        for fence in inFences { job.addDependency(fence) }
+        let fence: Fence
+        do throws(DeviceError) {
+            // Under the VM's lock, so that close() sees every armed job or refuses it.
+            fence = try queue.vm.lock.withLock { () throws(DeviceError) in
+                try queue.vm.checkUsable()
+                try device.failures.check("arm the job")
+                let fence = try arm(job, on: queue.jobs, handle: handle)
+                publish(fence, to: outPoints)
+                return fence
+            }
+        } catch {
+            body.discard()
+            throw error
+        }
+        queue.jobs.push(job)
+        remember(job, fence, engineClass: .copy, queue: queue.id)
+        return fence
+    }
+
+    /// When the job behind a fence ran.
+    ///
+    /// - Throws: ENOENT for a fence that is not among the client's last.
+    public func fenceInfo(context: UInt64, sequence: UInt64) throws(DeviceError) -> FenceInfo {
+        let entry = state.withLock {
+            $0.recentJobs.find(context: context, sequence: sequence)
+        }
+        guard let entry else {
+            throw .noSuch(.fence, handle: UInt32(truncatingIfNeeded: sequence))
+        }
+        return FenceInfo(
+            times: entry.job.times, isSignalled: entry.fence.isSignalled,
+            error: entry.fence.error, engineClass: entry.engineClass, queue: entry.queue)
+    }
+
+    func arm(
+        _ job: Job, on queue: JobQueue, handle: UInt32
+    ) throws(DeviceError) -> Fence {
+        do throws(SchedulingError) {
+            return try queue.arm(job)
+        } catch {
+            switch error {
+            case .banned(let reason): throw .queueBanned(queue: handle, errno: reason)
+            case .closed: throw .noSuch(.queue, handle: handle)
+            case .engineStopped, .noThread:
+                throw .invalid("the device is shutting down")
+            }
+        }
+    }
+
+    func checkJobQuota() throws(DeviceError) {
+        guard usage.jobsInFlight.load(ordering: .relaxed) < quotas.jobsInFlight else {
+            throw .quota(.jobsInFlight, limit: UInt64(quotas.jobsInFlight))
+        }
+    }
+
+    func remember(
+        _ job: Job, _ fence: Fence, engineClass: DeviceQueue.EngineClass, queue: UInt32
+    ) {
+        state.withLock { state in
+            guard !state.isClosed else { return }
+            state.recentJobs.append(
+                JobLog.Entry(fence: fence, job: job, engineClass: engineClass, queue: queue))
+        }
+    }
+}

@@ -1,0 +1,22 @@
+/// What one client may hold at a time; a request beyond answers the errno beside each.
+public struct ClientQuotas: Sendable, Equatable {
+    /// Bytes in buffers: ENOMEM.
+    public var bufferBytes: UInt64 = 4 << 30
+    /// Buffer handles: ENOSPC.
+    public var buffers = 16_384
+    /// VMs: ENOSPC.
+    public var vms = 256
+    /// Exec and bind queues: ENOSPC.
+    public var queues = 1024
+    /// Sync objects: ENOSPC.
+    public var syncobjs = 65_536
+    /// Mappings in all VMs: ENOSPC. No unmap is ever refused: it may pass the quota.
+    public var mappings = 4_000_000
+    /// Jobs submitted and not yet finished: EAGAIN.
+    public var jobsInFlight = 16_384
+    /// Descriptors that the daemon keeps open for the client's fences: EMFILE.
+    public var descriptors = 4096
+
+    /// The defaults.
+    public init() {}
+}

@@ -1,0 +1,149 @@
+import Fencing
+import Memory
+import PageTables
+import Scheduling
+import Synchronization
+
+/// A simulated GPU: physical memory, engines with their MMUs, and the clients that use them.
+///
+/// Ownership: the device owns memory, engines and registries; a client owns what it has handles for;
+/// jobs own what they need until they have executed. Nobody waits for the device: its threads only
+/// run jobs.
+///
+/// Threading: every method may be called from any thread; ``shutdown(graceful:)`` once.
+public final class Device: Sendable {
+    /// What the device is made of.
+    public let configuration: DeviceConfiguration
+    /// CLOCK_MONOTONIC ns of its creation.
+    public let startTime: UInt64
+    /// The physical address space.
+    public let memory: PhysicalMemoryMap
+    /// Page-table pages of all VMs.
+    public let tablePool: TablePool
+    /// Reports that matter to an operator, in the order of happening.
+    public let events: DeviceEvents
+    /// The last faults.
+    public let faults: FaultLog
+    /// Switches that make requests fail on purpose.
+    public let failures = FailurePoints()
+
+    let mmus: InvalidationDomain
+    let copyEngines: [CopyEngine]
+    let bindScheduler: EngineScheduler
+    /// Ends waits at their deadlines.
+    public let timers: TimerQueue
+    let counters = DeviceCounters()
+
+    private let registry = Guarded(.device, DeviceRegistry())
+    private let nextClientID = Atomic<UInt32>(1)
+    private let nextVMID = Atomic<UInt32>(1)
+    private let nextQueueID = Atomic<UInt32>(1)
+
+    /// Makes a device and starts its engines.
+    ///
+    /// - Parameter onEvent: Called on whatever thread something happens, with no lock held.
+    /// - Throws: ``DeviceError/memory(_:)``, ``DeviceError/pageTables(_:)`` or
+    ///   ``DeviceError/invalid(_:)`` if the host refuses address space or a thread.
+    public init(
+        _ configuration: DeviceConfiguration,
+        onEvent: @escaping @Sendable (DeviceEvent) -> Void = { _ in }
+    ) throws(DeviceError) {
+        self.configuration = configuration
+        startTime = Runtime.now()
+        do throws(MemoryError) {
+            memory = try PhysicalMemoryMap(
+                systemBytes: configuration.systemBytes, vramBytes: configuration.vramBytes,
+                tableBytes: configuration.pageTableBytes)
+        } catch {
+            throw .memory(error)
+        }
+        do throws(PageTableError) {
+            tablePool = try TablePool(
+                memory: memory, base: memory.tables.base,
+                pageCount: Int(memory.tables.bytes / frameSize))
+        } catch {
+            throw .pageTables(error)
+        }
+        events = DeviceEvents(onEvent)
+        faults = FaultLog(capacity: configuration.faultLogEntries)
+        timers = TimerQueue(name: "gpuvm-timer")
+        let memory = memory
+        let engineMMUs = (0..<configuration.copyEngines).map { _ in
+            MMU(memory: memory, tlbEntries: configuration.tlbEntries)
+        }
+        mmus = InvalidationDomain(engineMMUs)
+        do throws(FencingError) {
+            try timers.start()
+        } catch {
+            throw .fencing(error)
+        }
+        let group = EngineGroup()
+        do throws(SchedulingError) {
+            var engines: [CopyEngine] = []
+            for (instance, mmu) in engineMMUs.enumerated() {
+                engines.append(try CopyEngine(instance: instance, mmu: mmu, group: group))
+            }
+            copyEngines = engines
+            bindScheduler = try EngineScheduler(
+                name: "gpuvm-bind", workers: configuration.bindWorkers)
+        } catch {
+            throw .invalid("the host refuses a thread for an engine: \(error)")
+        }
+    }
+
+    /// Admits a client.
+    ///
+    /// - Parameters:
+    ///   - name: What reports call it.
+    ///   - process: Its process id, 0 if it has none.
+    ///   - user: Its user id.
+    ///   - isPrivileged: Whether it may use high priority and see other clients.
+    public func makeClient(
+        name: String, process: Int32, user: UInt32, isPrivileged: Bool
+    ) -> Client {
+        let page = FencePage(quota: configuration.quotas.syncobjs)
+        let client = Client(
+            id: nextClientID.add(1, ordering: .relaxed).oldValue, name: name, process: process,
+            user: user, isPrivileged: isPrivileged, device: self, fencePage: page)
+        registry.withLock { $0.clients[client.id] = client }
+        return client
+    }
+
+    /// Stops the engines; every client must have been closed.
+    ///
+    /// - Parameter deadline: Until when (CLOCK_MONOTONIC ns) running jobs may finish.
+    public func shutdown(deadline: UInt64) {
+        for engine in copyEngines { engine.scheduler.shutdown(gracefulUntil: deadline) }
+        bindScheduler.shutdown(gracefulUntil: deadline)
+        timers.stop()
+    }
+
+    /// All clients, oldest first.
+    public var clients: [Client] {
+        registry.withLock { $0.clients.values.sorted { $0.id < $1.id } }
+    }
+
+    /// The VM with a device-wide id.
+    public func vm(_ id: UInt32) -> DeviceVM? {
+        for client in clients {
+            if let vm = client.allVMs.first(where: { $0.vm.id == id }) { return vm.vm }
+        }
+        return nil
+    }
+
+    func remove(_ client: Client) {
+        registry.withLock { _ = $0.clients.removeValue(forKey: client.id) }
+    }
+
+    func register(_ buffer: BufferObject) {
+        registry.withLock { $0.buffers.insert(buffer) }
+    }
+
+    /// The live buffer that a file is the memory of.
+    func buffer(_ identity: FileIdentity) -> BufferObject? {
+        registry.withLock { $0.buffers[identity] }
+    }
+
+    func makeVMID() -> UInt32 { nextVMID.add(1, ordering: .relaxed).oldValue }
+    func makeQueueID() -> UInt32 { nextQueueID.add(1, ordering: .relaxed).oldValue }
+}

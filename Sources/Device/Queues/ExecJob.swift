@@ -1,0 +1,88 @@
+import Engines
+import Fencing
+import Glibc
+import PageTables
+import Scheduling
+import Synchronization
+
+// @unchecked: after submission only the engine's thread that has the queue touches the fields.
+/// A job of an exec queue: command streams for a copy engine, executed quantum by quantum.
+///
+/// It keeps the VM, whose page table is the only way to memory, until it ends; and nothing else: what
+/// a client unmaps while the job flies, the job faults on, as on hardware.
+final class ExecJob: JobBody, @unchecked Sendable {
+    /// Nil once the job has been released.
+    private var queue: DeviceQueue?
+    private let context: CommandContext
+    private let usage: ClientUsage
+    private var faultID: UInt64 = 0
+    private var timedOut = false
+
+    init(
+        queue: DeviceQueue, engine: CopyEngine, batches: [CommandBatch], usage: ClientUsage
+    ) {
+        self.queue = queue
+        context = CommandContext(
+            engine: engine.commands, space: queue.vm.addressSpace, batches: batches)
+        self.usage = usage
+        usage.jobsInFlight.add(1, ordering: .relaxed)
+    }
+
+    /// Gives everything back: the job was never armed.
+    func discard() { finish() }
+
+    func run(_ slice: inout JobSlice) -> JobOutcome {
+        let stop = { [slice] in slice.isOver }
+        let outcome = context.run(shouldStop: stop)
+        if context.wroteSemaphore {
+            context.clearSemaphoreWrites()
+            slice.noteSemaphoreWrite()
+        }
+        switch outcome {
+        case .done: return .done
+        case .yield: return .yield
+        case .blocked: return .blocked(recheckAfter: 0)
+        case .failed(let failure):
+            note(failure)
+            return .failed(errno: failure.errno)
+        }
+    }
+
+    /// Enters the fault before the fence signals, so that who sees the fence finds the fault.
+    private func note(_ failure: EngineFailure) {
+        guard let queue else { return }
+        let device = queue.vm.device
+        device.counters.faults.add(1, ordering: .relaxed)
+        faultID = device.faults.enter(
+            FaultReport(
+                time: Runtime.now(), client: queue.client, vm: queue.vm.id, queue: queue.id,
+                engine: queue.engineInstance, failure: failure),
+            in: queue.vm)
+    }
+
+    func reset(error: Int32) {
+        // A failure of its own has been noted; the rest of the resets are time-outs and stops.
+        timedOut = context.failure == nil && error == ETIME
+    }
+
+    func released(error: Int32) {
+        if let queue {
+            let device = queue.vm.device
+            device.counters.execJobs.add(1, ordering: .relaxed)
+            if error != 0 { device.counters.failedJobs.add(1, ordering: .relaxed) }
+            if faultID != 0, let report = device.faults.complete(faultID) {
+                device.events.post(.fault(report))
+            }
+            if timedOut {
+                device.events.post(
+                    .jobTimedOut(client: queue.client, vm: queue.vm.id, queue: queue.id))
+            }
+        }
+        finish()
+    }
+
+    private func finish() {
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        queue = nil
+    }
+}

@@ -1,0 +1,99 @@
+import Fencing
+import GPUVMCore
+import Glibc
+import Memory
+import PageTables
+import Scheduling
+import Synchronization
+
+// @unchecked: until it is pushed the job is the submitter's; then only the bind engine's thread that
+// has its queue touches the mutable fields.
+/// The executed half of a VM_BIND: rewrites page tables, invalidates TLBs, gives tables back.
+///
+/// Everything that it needs was taken at submission: the frames' addresses, the page-table pages,
+/// and references on every buffer whose entries it writes or clears, so that no frame goes back to
+/// the allocator while an entry or a TLB still leads to it.
+final class BindJob: JobBody, @unchecked Sendable {
+    /// Nil once the job has been released.
+    private var vm: DeviceVM?
+    private var plan: BindPlan
+    private var unmapped: [GPUVMObject] = []
+    private let usage: ClientUsage
+    private var next = 0
+    private var failure: Int32 = 0
+
+    init(vm: DeviceVM, plan: consuming BindPlan, usage: ClientUsage) {
+        self.vm = vm
+        self.plan = plan
+        self.usage = usage
+        usage.jobsInFlight.add(1, ordering: .relaxed)
+    }
+
+    /// What the job covers, for the dependencies of jobs of other queues.
+    var addressRanges: [Range<UInt64>] {
+        plan.ranges.map { $0.address..<($0.address + $0.bytes) }
+    }
+
+    /// The op lists, if they were asked for; once.
+    func takeRecords() -> [ExecutedOperation] { plan.takeRecords() }
+
+    /// Keeps what was unmapped until the page tables show it.
+    func hold(_ objects: [GPUVMObject]) { unmapped = objects }
+
+    /// Gives everything back: the job was never armed.
+    func discard() {
+        plan.returnReservation()
+        finish()
+    }
+
+    func run(_ slice: inout JobSlice) -> JobOutcome {
+        guard let vm else { return .failed(errno: EIO) }
+        var retired = RetiredTables()
+        let first = next
+        while next < plan.updates.count {
+            if let errno = vm.device.failures.asynchronousFailure() {
+                failure = errno
+                break
+            }
+            plan.execute(next, on: vm.table, retiring: &retired)
+            next += 1
+            if slice.isOver { break }
+        }
+        // Entries first, then every TLB, and only then may a table be used again.
+        invalidate(first..<next, in: vm)
+        vm.device.tablePool.release(&retired)
+        if failure != 0 { return .failed(errno: failure) }
+        return next < plan.updates.count ? .yield : .done
+    }
+
+    private func invalidate(_ updates: Range<Int>, in vm: DeviceVM) {
+        #if MUTANTS
+            if Mutant.isPlanted("invalidationDropped") { return }
+        #endif
+        plan.ranges.withUnsafeBufferPointer {
+            vm.device.mmus.invalidate(
+                space: vm.addressSpace.id, ranges: UnsafeBufferPointer(rebasing: $0[updates]))
+        }
+    }
+
+    func completed(error: Int32) {
+        // What an executed job did not use is promised to others again.
+        plan.returnReservation()
+    }
+
+    func released(error: Int32) {
+        if let vm {
+            vm.device.counters.bindJobs.add(1, ordering: .relaxed)
+            if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
+            if failure != 0 { vm.ban(errno: failure) }
+        }
+        finish()
+    }
+
+    private func finish() {
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        unmapped = []
+        plan.forget()
+        vm = nil
+    }
+}

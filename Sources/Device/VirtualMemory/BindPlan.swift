@@ -1,0 +1,113 @@
+import GPUVMCore
+import Memory
+import PageTables
+
+/// What a bind request will do to the page tables, collected operation by operation.
+///
+/// It owns the page-table pages that it has reserved; dropping it gives them back.
+struct BindPlan: ~Copyable {
+    var ops = OpList()
+    private(set) var updates: [PageTableUpdate] = []
+    private(set) var ranges: [VirtualRange] = []
+    private(set) var extents: [PhysicalExtent] = []
+    private(set) var mapped: [BufferObject] = []
+    private(set) var records: [ExecutedOperation] = []
+    var reservation: TableReservation
+    private var demand = TableDemand<Generic48Format>()
+
+    init(pool: TablePool) { reservation = pool.emptyReservation() }
+
+    /// Takes note of an operation whose op list has been planned and not yet applied.
+    ///
+    /// - Throws: ``DeviceError/pageTables(_:)`` if the page-table memory cannot hold the worst that
+    ///   this operation may need.
+    mutating func collect(
+        _ operation: BindOperation, index: Int, records wanted: Bool
+    ) throws(DeviceError) {
+        if wanted {
+            for position in 0..<ops.count {
+                records.append(ExecutedOperation(ops[position], request: index))
+            }
+        }
+        let range = VirtualRange(address: operation.address, bytes: operation.range)
+        let isInsertion = ops.count == 1 && (operation.kind == .map || operation.kind == .mapNull)
+        if !isInsertion && operation.kind != .prefetch { demand.addRemoval() }
+        switch operation.kind {
+        case .map:
+            guard let buffer = operation.buffer else { return }
+            try reserve(range)
+            let first = extents.count
+            buffer.appendExtents(
+                offset: operation.offset, length: operation.range, to: &extents)
+            mapped.append(buffer)
+            append(
+                .map(
+                    address: operation.address, extents: first..<extents.count,
+                    readOnly: operation.readOnly), range)
+        case .mapNull:
+            try reserve(range)
+            append(
+                .mapNull(
+                    address: operation.address, range: operation.range,
+                    readOnly: operation.readOnly), range)
+        case .unmap:
+            if !ops.isEmpty {
+                append(.unmap(address: operation.address, range: operation.range), range)
+            }
+        case .unmapAll:
+            for position in 0..<ops.count {
+                guard case .unmap(let unmap) = ops[position] else { continue }
+                append(
+                    .unmap(address: unmap.va.address, range: unmap.va.range),
+                    VirtualRange(address: unmap.va.address, bytes: unmap.va.range))
+            }
+        case .prefetch:
+            ops.removeAll()
+        }
+    }
+
+    /// Rewrites the range of one update; on the signalling path, from the reservation alone.
+    mutating func execute(
+        _ index: Int, on table: PageTable, retiring retired: inout RetiredTables
+    ) {
+        switch updates[index] {
+        case .map(let address, let run, let readOnly):
+            extents.withUnsafeBufferPointer {
+                table.map(
+                    address, extents: UnsafeBufferPointer(rebasing: $0[run]),
+                    flags: readOnly ? .readOnly : [], using: &reservation, retiring: &retired)
+            }
+        case .mapNull(let address, let range, let readOnly):
+            table.mapNull(
+                address, range: range, flags: readOnly ? .readOnly : [], using: &reservation,
+                retiring: &retired)
+        case .unmap(let address, let range):
+            table.unmap(address, range: range, retiring: &retired)
+        }
+    }
+
+    mutating func takeRecords() -> [ExecutedOperation] {
+        defer { records = [] }
+        return records
+    }
+
+    /// Promises what is left of the reservation to others.
+    mutating func returnReservation() { reservation = reservation.pool.emptyReservation() }
+
+    /// Lets go of the buffers.
+    mutating func forget() { mapped = [] }
+
+    private mutating func append(_ update: PageTableUpdate, _ range: VirtualRange) {
+        updates.append(update)
+        ranges.append(range)
+    }
+
+    private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
+        do throws(PageTableError) {
+            let needed = demand.addMap(address: range.address, range: range.bytes)
+            reservation.absorb(try reservation.pool.reserve(needed))
+        } catch {
+            throw .pageTables(error)
+        }
+    }
+}

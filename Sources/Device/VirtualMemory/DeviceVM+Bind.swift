@@ -1,0 +1,205 @@
+import Fencing
+import GPUVMCore
+import Memory
+import PageTables
+import Scheduling
+import Synchronization
+
+/// What a VM_BIND came to.
+public struct BindResult: Sendable {
+    /// Signals when the page tables show the request.
+    public var fence: Fence
+    /// The op lists, if they were asked for.
+    public var operations: [ExecutedOperation]
+}
+
+extension DeviceVM {
+    /// Everything that a request needs before the VM's lock is taken.
+    struct BindRequest {
+        var operations: [BindOperation]
+        var queue: JobQueue
+        /// For messages; 0 is the VM's own.
+        var queueHandle: UInt32
+        var inFences: [Fence]
+        var recordsOperations: Bool
+    }
+
+    /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
+    static func check(_ operations: [BindOperation]) throws(DeviceError) {
+        for (index, operation) in operations.enumerated() {
+            func refuse(_ why: String) -> DeviceError {
+                .invalid(
+                    """
+                    operation \(index) (\(operation.kind)) at 0x\(hex(operation.address)), \
+                    0x\(hex(operation.range)) bytes: \(why)
+                    """)
+            }
+            if operation.kind == .unmapAll {
+                guard operation.address == 0, operation.range == 0 else {
+                    throw refuse("it unmaps a buffer wherever it is; address and range are 0")
+                }
+                continue
+            }
+            guard operation.range != 0 else { throw refuse("the range is empty") }
+            guard (operation.address | operation.range | operation.offset) % frameSize == 0 else {
+                throw refuse("address, range and offset are multiples of 4096")
+            }
+            guard !operation.address.addingReportingOverflow(operation.range).overflow else {
+                throw refuse("the end is beyond 2^64")
+            }
+            guard operation.kind == .map, let buffer = operation.buffer else { continue }
+            guard operation.offset <= buffer.size, operation.range <= buffer.size - operation.offset
+            else {
+                throw refuse(
+                    """
+                    offset 0x\(hex(operation.offset)) and range end past the buffer's \
+                    0x\(hex(buffer.size)) bytes
+                    """)
+            }
+        }
+    }
+
+    /// Carries a checked request out: all of it, or nothing.
+    ///
+    /// The way is validate, plan, reserve, apply for each operation, then arm the job. Whatever fails
+    /// rolls the VA tree back to what it was; once the job is armed nothing fails any more.
+    ///
+    /// - Parameters:
+    ///   - client: Whose quotas count.
+    ///   - publish: Attaches the fence to its sync objects; called under the VM's lock.
+    func bind(
+        _ request: BindRequest, for client: Client, publish: (Fence) -> Void
+    ) throws(DeviceError) -> (result: BindResult, job: Job) {
+        let job: Job
+        let result: BindResult
+        lock.lock()
+        do throws(DeviceError) {
+            try checkUsable()
+            var plan = BindPlan(pool: device.tablePool)
+            let before = space.mappingCount
+            space.begin()
+            do throws(DeviceError) {
+                for (index, operation) in request.operations.enumerated() {
+                    try apply(
+                        operation, index: index, to: &plan,
+                        quota: client.quotas.mappings
+                            - (usage.mappings.load(ordering: .relaxed) - before),
+                        records: request.recordsOperations)
+                }
+                try device.failures.check("make the job")
+            } catch {
+                #if MUTANTS
+                    if Mutant.isPlanted("noRollback") {
+                        space.commit()
+                        throw error
+                    }
+                #endif
+                space.rollback()
+                throw error
+            }
+            (job, result) = try submit(plan, request, for: client, mappingsBefore: before)
+            publish(result.fence)
+        } catch {
+            lock.unlock()
+            throw error
+        }
+        lock.unlock()
+        request.queue.push(job)
+        return (result, job)
+    }
+
+    /// The last step that can fail is arming; the VA tree is committed right after it.
+    private func submit(
+        _ plan: consuming BindPlan, _ request: BindRequest, for client: Client, mappingsBefore: Int
+    ) throws(DeviceError) -> (Job, BindResult) {
+        let body = BindJob(vm: self, plan: plan, usage: usage)
+        let job = Job(body: body)
+        for fence in request.inFences { job.addDependency(fence) }
+        pending.forEachDependency(of: body.addressRanges, queue: request.queue.id) {
+            #if MUTANTS
+                if Mutant.isPlanted("dependencyDropped") { return }
+            #endif
+            job.addDependency($0)
+        }
+        let fence: Fence
+        do throws(DeviceError) {
+            try device.failures.check("arm the job")
+            fence = try client.arm(job, on: request.queue, handle: request.queueHandle)
+        } catch {
+            space.rollback()
+            body.discard()
+            throw error
+        }
+        space.commit()
+        // The job keeps what was unmapped until no entry and no TLB leads there any more.
+        var released: [GPUVMObject] = []
+        space.takeReleased(into: &released)
+        #if MUTANTS
+            if Mutant.isPlanted("framesFreedEarly") { released = [] }
+        #endif
+        body.hold(released)
+        usage.mappings.add(space.mappingCount - mappingsBefore, ordering: .relaxed)
+        pending.append(queue: request.queue.id, fence: fence, ranges: body.addressRanges)
+        let now = Runtime.now()
+        for operation in request.operations {
+            history.append(
+                OperationRecord(
+                    kind: operation.kind, address: operation.address, range: operation.range,
+                    time: now))
+        }
+        return (job, BindResult(fence: fence, operations: body.takeRecords()))
+    }
+
+    private func apply(
+        _ operation: BindOperation, index: Int, to plan: inout BindPlan, quota: Int, records: Bool
+    ) throws(DeviceError) {
+        let isMap = operation.kind == .map || operation.kind == .mapNull
+        if isMap {
+            // A map adds itself and, at worst, the second half of what it splits.
+            guard space.mappingCount + 2 <= quota else {
+                throw .quota(.mappings, limit: UInt64(max(0, quota)))
+            }
+        }
+        if let buffer = operation.buffer, operation.kind == .map, buffer.isLocal,
+            buffer.reservation !== reservation
+        {
+            throw .invalid(
+                "operation \(index): the buffer “\(buffer.name)” is local to another VM")
+        }
+        try device.failures.check("plan operation \(index)")
+        do throws(GPUVMError) {
+            switch operation.kind {
+            case .map, .mapNull:
+                try space.planMap(
+                    MapRequest(
+                        address: operation.address, range: operation.range,
+                        object: operation.buffer, offset: operation.offset,
+                        flags: operation.mappingFlags),
+                    into: &plan.ops)
+            case .unmap:
+                try space.planUnmap(
+                    address: operation.address, range: operation.range, into: &plan.ops)
+            case .prefetch:
+                guard space.isValid(address: operation.address, range: operation.range) else {
+                    throw .invalidRange(address: operation.address, range: operation.range)
+                }
+                space.planPrefetch(
+                    address: operation.address, range: operation.range, into: &plan.ops)
+            case .unmapAll:
+                guard let buffer = operation.buffer, space.vmBO(of: buffer) != nil else { return }
+                try space.planUnmapObject(buffer, into: &plan.ops)
+            }
+        } catch {
+            throw .bind(operation: index, error)
+        }
+        try device.failures.check("reserve page tables for operation \(index)")
+        try plan.collect(operation, index: index, records: records)
+        try device.failures.check("apply operation \(index)")
+        guard operation.kind != .prefetch else { return }
+        do throws(GPUVMError) {
+            try space.apply(&plan.ops, carrying: [.readOnly, .sparse])
+        } catch {
+            throw .bind(operation: index, error)
+        }
+    }
+}

@@ -1,0 +1,194 @@
+import Fencing
+import GPUVMCore
+import Glibc
+import Memory
+import PageTables
+import Scheduling
+import Synchronization
+
+// @unchecked: `space` and the fields of the second group are guarded by `lock`.
+/// A GPU VM of a client: the VA tree (submitted state), the page table (executed state) and the
+/// queues that run in it.
+///
+/// The VA tree changes at submission under this VM's lock; the page table changes when the bind job
+/// executes. Closing is not freeing: ``close()`` aborts execution, unmaps everything and makes later
+/// use fail with ENOENT, whoever still holds the object.
+///
+/// Threading: every method may be called from any thread. Bind jobs and engines never take the
+/// VM's lock.
+public final class DeviceVM: @unchecked Sendable {
+    /// Unique in the device, never used again.
+    public let id: UInt32
+    /// What reports call it.
+    public let name: String
+    /// The client that made it.
+    public let client: UInt32
+    /// The client's name.
+    public let clientName: String
+    /// The address space as the engines' MMUs see it.
+    public let addressSpace: AddressSpace
+    let device: Device
+    let table: PageTable
+    let usage: ClientUsage
+    /// What local buffers share, so that one lock covers any number of them.
+    let reservation: Reservation
+    /// Takes the binds that name no queue.
+    let defaultBindQueue: JobQueue
+
+    /// Whether a VM takes requests.
+    public enum Condition: Sendable, Equatable {
+        /// It does.
+        case active
+        /// An asynchronous bind failed with this errno: ENOENT.
+        case banned(errno: Int32)
+        /// It was closed: ENOENT.
+        case closed
+    }
+
+    let lock = Lock(.vm)
+    let space: GPUVM
+    var condition = Condition.active
+    var pending = PendingBinds()
+    var history = OperationHistory()
+    private var queues: [JobQueue] = []
+
+    init(
+        id: UInt32, name: String, client: Client, start: UInt64, range: UInt64,
+        reservedStart: UInt64, reservedRange: UInt64
+    ) throws(DeviceError) {
+        let device = client.device
+        guard PageTable.isValidRange(start, range: range) else {
+            throw .invalid(
+                """
+                a VM of 0x\(hex(range)) bytes at 0x\(hex(start)): both are multiples of 4096, \
+                the range is not empty and ends at or below 2^48
+                """)
+        }
+        let (reservedEnd, overflow) = reservedStart.addingReportingOverflow(reservedRange)
+        guard
+            reservedRange == 0
+                || (!overflow && reservedStart >= start && reservedEnd <= start + range
+                    && (reservedStart | reservedRange) % frameSize == 0)
+        else {
+            throw .invalid(
+                """
+                the reserved range 0x\(hex(reservedStart))+0x\(hex(reservedRange)) is not a \
+                page-aligned part of the VM
+                """)
+        }
+        do throws(PageTableError) {
+            table = try PageTable(pool: device.tablePool)
+        } catch {
+            throw .pageTables(error)
+        }
+        do throws(GPUVMError) {
+            space = try GPUVM(
+                name: name, start: start, range: range, reservedStart: reservedStart,
+                reservedRange: reservedRange)
+        } catch {
+            throw .space(error)
+        }
+        #if MUTANTS
+            addressSpace =
+                Mutant.isPlanted("engineUsesBuffer")
+                ? AddressSpace(BufferWalker(space)) : AddressSpace(table)
+        #else
+            addressSpace = AddressSpace(table)
+        #endif
+        reservation = space.reservation
+        defaultBindQueue = JobQueue(device.bindScheduler, name: "vm\(id)-bind", kind: .bind)
+        queues = [defaultBindQueue]
+        usage = client.usage
+        self.device = device
+        self.id = id
+        self.name = name
+        self.client = client.id
+        clientName = client.name
+    }
+
+    // MARK: queues
+
+    func add(_ queue: JobQueue) throws(DeviceError) {
+        try lock.withLock { () throws(DeviceError) in
+            try checkUsable()
+            queues.append(queue)
+        }
+    }
+
+    /// Forgets a queue that will take no more jobs. Its jobs go on; ``close()`` ends them.
+    func removeIdleQueues() {
+        lock.withLock {
+            queues.removeAll { queue in
+                queue !== defaultBindQueue && queue.status.state == .closed
+                    && queue.status.pendingJobs == 0
+            }
+        }
+    }
+
+    // MARK: the end
+
+    /// Cancels all jobs and bans all queues. Does not wait.
+    func cancelJobs() {
+        lock.withLock { for queue in queues { queue.kill() } }
+    }
+
+    /// Whether the VM takes requests.
+    public var currentCondition: Condition { lock.withLock { condition } }
+
+    /// Throws ENOENT unless the VM is active; under the lock.
+    func checkUsable() throws(DeviceError) {
+        switch condition {
+        case .active: return
+        case .closed: throw .vmUnusable(vm: id, reason: "was closed")
+        case .banned(let errno):
+            throw .vmUnusable(
+                vm: id,
+                reason: """
+                    was banned: an asynchronous bind failed with errno \(errno); close it and \
+                    make another
+                    """)
+        }
+    }
+
+    /// Bans the VM after an unexpected failure of an asynchronous bind: its page tables are no
+    /// longer what its tree says.
+    func ban(errno: Int32) {
+        let wasActive = lock.withLock { () -> Bool in
+            guard condition == .active else { return false }
+            condition = .banned(errno: errno)
+            for queue in queues { queue.kill() }
+            return true
+        }
+        if wasActive { device.events.post(.vmBanned(client: client, vm: id, errno: errno)) }
+    }
+
+    /// The first half of ``close()``, which does not wait: no request and no job begins any more.
+    func beginClose() {
+        lock.withLock {
+            condition = .closed
+            for queue in queues { queue.close() }
+        }
+    }
+
+    /// Aborts execution, unmaps everything, gives the page tables back.
+    ///
+    /// When this returns no engine reads or writes through this VM. It waits for a slice of each
+    /// engine at most, then takes O(mappings). Called again, it does nothing.
+    public func close() {
+        beginClose()
+        // No lock is held here: the hooks of ending jobs may take the VM's.
+        for queue in lock.withLock({ queues }) { _ = queue.waitUntilIdle() }
+        lock.withLock {
+            guard !queues.isEmpty else { return }
+            queues = []
+            addressSpace.close()
+            device.mmus.invalidateAll(space: addressSpace.id)
+            table.destroy()
+            usage.mappings.subtract(space.mappingCount, ordering: .relaxed)
+            space.close()
+        }
+    }
+}
+
+/// Hexadecimal, as addresses are shown.
+func hex(_ number: UInt64) -> String { String(number, radix: 16) }

@@ -1,0 +1,28 @@
+import GPUVMCore
+
+/// What a mapping is and allows.
+public struct MappingFlags: OptionSet, Sendable, Equatable {
+    /// The bits, as the wire has them.
+    public let rawValue: UInt32
+
+    /// Makes a set from its bits.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// A write through the mapping faults.
+    public static let readOnly = MappingFlags(rawValue: 1)
+    /// Reads zero and drops writes.
+    public static let null = MappingFlags(rawValue: 2)
+    /// The range that the driver keeps for itself.
+    public static let reserved = MappingFlags(rawValue: 4)
+
+    init(_ flags: GPUVAFlags) {
+        self = []
+        if flags.contains(.readOnly) { insert(.readOnly) }
+        if flags.contains(.sparse) { insert(.null) }
+    }
+}
+
+extension GPUVAFlags {
+    /// The VA's page-table entries are not writable.
+    static let readOnly = GPUVAFlags.user(0)
+}

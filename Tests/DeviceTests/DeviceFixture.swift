@@ -1,0 +1,107 @@
+import CPlatform
+import Device
+import Engines
+import Fencing
+import Memory
+import Testing
+import WireProtocol
+
+/// A small device with one client, closed at the end of the test.
+final class DeviceFixture: @unchecked Sendable {
+    let device: Device
+    let client: Client
+
+    init(
+        tables: UInt64 = 4 << 20, configure: (inout DeviceConfiguration) -> Void = { _ in }
+    ) throws {
+        var configuration = DeviceConfiguration()
+        configuration.vramBytes = 64 << 20
+        configuration.systemBytes = 64 << 20
+        configuration.pageTableBytes = tables
+        configuration.tlbEntries = 1 << 16
+        configuration.jobTimeout = 2_000_000_000
+        configure(&configuration)
+        let box = EventBox()
+        device = try Device(configuration) { box.append($0) }
+        client = device.makeClient(name: "test", process: 1, user: 0, isPrivileged: true)
+        events = box
+    }
+
+    let events: EventBox
+
+    deinit {
+        client.close()
+        for client in device.clients { client.close() }
+        device.shutdown(deadline: Runtime.deadline(after: 1_000_000_000))
+    }
+
+    func makeVM(_ name: String = "vm") throws -> (handle: UInt32, vm: DeviceVM) {
+        try client.createVM(name: name, start: 0, range: 1 << 47)
+    }
+
+    /// A buffer, and its bytes as a client would map them.
+    func makeBuffer(
+        _ size: UInt64, _ placement: Placement = .vram, name: String = "buffer"
+    ) throws -> TestBuffer {
+        let made = try client.createBuffer(name: name, size: size, placement: placement)
+        return TestBuffer(handle: made.handle, object: made.buffer)
+    }
+
+    /// Binds and waits until the page tables show it.
+    func bind(_ vm: UInt32, _ operations: [BindOperation]) throws {
+        let result = try client.bind(vm: vm, operations: operations)
+        try #require(result.fence.wait(deadline: Runtime.deadline(after: 5_000_000_000)))
+        #expect(result.fence.error == 0)
+    }
+
+    /// Runs commands, which lie in `batch` mapped at `address`, and returns the fence's errno.
+    func execute(
+        _ queue: UInt32, _ batch: TestBuffer, at address: UInt64, _ writer: CommandWriter
+    ) throws -> Int32 {
+        batch.write(writer.dwords)
+        let fence = try client.execute(
+            queue: queue, batches: [CommandBatch(address: address)], waits: [], signals: [])
+        try #require(fence.wait(deadline: Runtime.deadline(after: 10_000_000_000)))
+        return fence.error
+    }
+}
+
+/// What happened in a device, for tests to look at.
+final class EventBox: Sendable {
+    private let list = Guarded(.leaf, [DeviceEvent]())
+    func append(_ event: DeviceEvent) { list.withLock { $0.append(event) } }
+    var all: [DeviceEvent] { list.withLock { $0 } }
+}
+
+/// A buffer's handle, object and memory.
+struct TestBuffer {
+    let handle: UInt32
+    let object: BufferObject
+
+    var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(
+            start: object.backing.host, count: Int(object.size))
+    }
+
+    func write(_ dwords: [UInt32]) {
+        dwords.withUnsafeBytes { bytes.copyMemory(from: $0) }
+    }
+
+    func fill(seed: UInt64) {
+        var random = SplitMix(seed: seed)
+        for index in 0..<bytes.count { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
+    }
+}
+
+/// A small deterministic generator (Steele, Lea and Flood's SplitMix64).
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
