@@ -27,8 +27,11 @@ public final class FenceChain: Fence, @unchecked Sendable {
     private var hasSuccessor = false
     private let fenceArm = ChainArm()
     private let previousArm = ChainArm()
-    /// A link in a thread's list of nodes to be signalled or released.
+    /// A link in a thread's list of nodes to be signalled.
     private var nextReady: FenceChain?
+    /// A link in a thread's list of nodes to be released. Not the same: a node on it may at the same
+    /// moment be signalled by a thread that found it through a ``ChainArm``.
+    private var nextDead: FenceChain?
 
     /// Allocates a node that is linked to nothing: done before anything is published.
     public init() {
@@ -42,8 +45,8 @@ public final class FenceChain: Fence, @unchecked Sendable {
         var dead: FenceChain?
         releaseLinks(&dead)
         while let node = dead {
-            dead = node.nextReady
-            node.nextReady = nil
+            dead = node.nextDead
+            node.nextDead = nil
             node.releaseLinks(&dead)
         }
     }
@@ -182,6 +185,28 @@ public final class FenceChain: Fence, @unchecked Sendable {
     /// The signalled points of this node's context, up to its own.
     var progress: UInt64 { min(timeline?.signalledPoint ?? 0, sequenceNumber) }
 
+    /// Counts what has signalled and whose callbacks have yet to run, as the kernel's lazy look at a
+    /// chain does.
+    ///
+    /// Complexity: O(pending points).
+    /// - Returns: Whether the progress rose: then the timeline's observers are to be told.
+    func settle() -> Bool {
+        guard let timeline else { return false }
+        var node = self
+        while !node.isSignalled {
+            let (own, before) = node.lock.withLock { (node.fence, node.previous) }
+            if let before, !before.isSignalled {
+                guard before.isChain, before.context == context else { return false }
+                node = unsafeDowncast(before, to: FenceChain.self)
+                continue
+            }
+            let isDone = own.map(\.isSignalled) ?? true
+            return timeline.advance(
+                to: isDone ? node.sequenceNumber : node.previousPoint, error: 0)
+        }
+        return timeline.advance(to: node.sequenceNumber, error: 0)
+    }
+
     /// The fence that signals with `point` (dma_fence_chain_find_seqno): `.signalled` if it has.
     ///
     /// Complexity: O(pending points).
@@ -207,9 +232,10 @@ public final class FenceChain: Fence, @unchecked Sendable {
 
     /// Lets go of both links; whoever dies of it is put on `dead` instead of being released here.
     private func releaseLinks(_ dead: inout FenceChain?) {
-        // No lock: called on a node that has no other holder.
-        var before = exchange(&previous, with: nil)
-        var own = exchange(&fence, with: nil)
+        // Under the lock: nobody else holds the node, but an arm may have just found it.
+        var (before, own) = lock.withLock {
+            (exchange(&previous, with: nil), exchange(&fence, with: nil))
+        }
         _ = before?.removeCallback(previousArm)
         _ = own?.removeCallback(fenceArm)
         Self.bury(&before, &dead)
@@ -223,7 +249,7 @@ public final class FenceChain: Fence, @unchecked Sendable {
         }
         let node = unsafeDowncast(link!, to: FenceChain.self)
         link = nil
-        node.nextReady = dead
+        node.nextDead = dead
         dead = node
     }
 }

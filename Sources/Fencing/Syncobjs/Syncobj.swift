@@ -121,8 +121,8 @@ public final class Syncobj: @unchecked Sendable {
     /// Source: DRM_IOCTL_SYNCOBJ_QUERY. Where the kernel, after unordered points, can report a point
     /// that still waits for an older timeline, this reports the point before it.
     public func query(lastSubmitted: Bool = false) -> UInt64 {
-        lock.withLock {
-            rewriteMirrors(replaced: false, clean: true)
+        settle()
+        return lock.withLock {
             guard let head, head.isChain else { return 0 }
             let chain = unsafeDowncast(head, to: FenceChain.self)
             return lastSubmitted ? chain.sequenceNumber : chain.progress
@@ -207,7 +207,22 @@ public final class Syncobj: @unchecked Sendable {
         }
     }
 
-    /// Brings the fence pages up to date: before anybody is told of a fence by another way.
+    /// Counts what has signalled and brings the fence pages up to date: before anybody is told of a
+    /// fence by another way. O(pending points).
+    func settle() {
+        let advanced: ChainTimeline? = lock.withLock {
+            var timeline: ChainTimeline?
+            if let head, head.isChain {
+                let chain = unsafeDowncast(head, to: FenceChain.self)
+                if chain.settle() { timeline = chain.timeline }
+            }
+            rewriteMirrors(replaced: false, clean: true)
+            return timeline
+        }
+        advanced?.notify()
+    }
+
+    /// Brings the fence pages up to date with the timeline's progress.
     func refreshMirrors() {
         lock.withLock { rewriteMirrors(replaced: false, clean: true) }
     }

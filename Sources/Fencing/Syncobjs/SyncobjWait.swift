@@ -228,7 +228,7 @@ public final class SyncobjWait: @unchecked Sendable {
         withdraw(lock.withLock { exchange(&entries, with: []) })
         if case .success = outcome {
             // Who hears of it by this way must not read an older fence page afterwards.
-            for target in targets { target.syncobj.refreshMirrors() }
+            for target in targets { target.syncobj.settle() }
         }
         // Taken out, because the event holds the wait.
         if let event = lock.withLock({ exchange(&timeOut, with: nil) }) { timers?.cancel(event) }
