@@ -3,6 +3,7 @@ import GPUVMCore
 import PageTables
 import Synchronization
 
+// @unchecked: its superclass synchronises itself, and what it adds is immutable.
 /// A buffer: shared memory of the host, and the frames that it has in the physical address space.
 ///
 /// The backing (descriptor, host mapping) lives exactly as long as the buffer, so that CPU mappings

@@ -4,6 +4,7 @@ import Fencing
 import Glibc
 import Memory
 import Scheduling
+import Synchronization
 import Testing
 import WireProtocol
 
@@ -242,9 +243,12 @@ struct ExecTests {
                     queue: queue, batches: [CommandBatch(address: Self.batch)], waits: [],
                     signals: []))
         }
-        let word = setup.target.bytes.baseAddress!.assumingMemoryBound(to: UInt64.self)
+        let word = setup.target.bytes.baseAddress!
+            .assumingMemoryBound(to: Atomic<UInt64>.self)
         let deadline = Runtime.deadline(after: 5_000_000_000)
-        while word.pointee != 1 && Runtime.now() < deadline { sched_yield() }
+        while word.pointee.load(ordering: .acquiring) != 1 && Runtime.now() < deadline {
+            sched_yield()
+        }
         try setup.fixture.client.closeVM(setup.vm)
         setup.target.bytes.copyBytes(from: [UInt8](repeating: 0x77, count: 16384))
         for fence in fences {

@@ -87,7 +87,11 @@ extension Client {
         guard let queue = state.withLock({ $0.queues.remove(handle) }) else {
             throw .noSuch(.queue, handle: handle)
         }
-        if queue.engineClass == .copy { queue.jobs.close() }
+        guard queue.engineClass == .copy else {
+            queue.vm.retire(queue.jobs)
+            return
+        }
+        queue.jobs.close()
         queue.vm.removeIdleQueues()
     }
 

@@ -119,7 +119,8 @@ public final class Client: Sendable {
     /// A descriptor of a live buffer is that buffer, and the same handle if the client has one.
     /// A foreign memfd becomes a buffer in system memory.
     ///
-    /// - Throws: EINVAL for what is no memfd on tmpfs or shorter than `size`, and as
+    /// - Throws: EINVAL for what is no memfd on tmpfs or shorter than `size`, EPERM for a buffer that
+    ///   is local to another client's VM, and as
     ///   ``createBuffer(name:size:placement:localTo:)``.
     public func importBuffer(
         name: String, descriptor: Int32, size: UInt64
@@ -139,7 +140,8 @@ public final class Client: Sendable {
             }
             if let handle = handle(ofBufferWithID: known.id) { return (handle, known) }
             guard !known.isLocal else {
-                throw .invalid("the buffer “\(known.name)” is local to a VM")
+                throw .notPermitted(
+                    "the buffer “\(known.name)” is local to a VM of another client")
             }
             try reserve(bytes: known.size)
             // The new handle's own; a first handle has the creator's.
@@ -197,11 +199,11 @@ public final class Client: Sendable {
 
     /// A buffer whose memory may be shared with others.
     ///
-    /// - Throws: ENOENT; EINVAL for a buffer that is local to a VM.
+    /// - Throws: ENOENT; EPERM for a buffer that is local to a VM, as a GEM driver's prime export.
     public func exportBuffer(_ handle: UInt32) throws(DeviceError) -> BufferObject {
         let buffer = try buffer(handle)
         guard !buffer.isLocal else {
-            throw .invalid("buffer \(handle) is local to a VM and cannot be exported")
+            throw .notPermitted("buffer \(handle) is local to a VM and cannot be exported")
         }
         return buffer
     }

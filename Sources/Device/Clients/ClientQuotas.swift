@@ -3,7 +3,7 @@ public struct ClientQuotas: Sendable, Equatable {
     /// Bytes in buffers: ENOMEM.
     public var bufferBytes: UInt64 = 4 << 30
     /// Buffer handles: ENOSPC.
-    public var buffers = 16_384
+    public var buffers = 4096
     /// VMs: ENOSPC.
     public var vms = 256
     /// Exec and bind queues: ENOSPC.
@@ -15,7 +15,7 @@ public struct ClientQuotas: Sendable, Equatable {
     /// Jobs submitted and not yet finished: EAGAIN.
     public var jobsInFlight = 16_384
     /// Descriptors that the daemon keeps open for the client's fences: EMFILE.
-    public var descriptors = 4096
+    public var descriptors = 1024
 
     /// The defaults.
     public init() {}

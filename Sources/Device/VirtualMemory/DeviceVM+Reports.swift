@@ -46,7 +46,7 @@ extension DeviceVM {
         lock.withLock {
             var bytes: UInt64 = 0
             space.forEachVA { va in
-                bytes &+= va.range
+                if !space.isReserved(va) { bytes &+= va.range }
                 return true
             }
             let isOpen = condition != .closed

@@ -51,6 +51,8 @@ public final class DeviceVM: @unchecked Sendable {
     var pending = PendingBinds()
     var history = OperationHistory()
     private var queues: [JobQueue] = []
+    /// Bind queues without a handle, by id: they end with their last job.
+    private var retiredQueues: Set<UInt64> = []
 
     init(
         id: UInt32, name: String, client: Client, start: UInt64, range: UInt64,
@@ -108,6 +110,9 @@ public final class DeviceVM: @unchecked Sendable {
 
     // MARK: queues
 
+    /// The queues that have or may get jobs, the VM's own included.
+    var queueCount: Int { lock.withLock { queues.count } }
+
     func add(_ queue: JobQueue) throws(DeviceError) {
         try lock.withLock { () throws(DeviceError) in
             try checkUsable()
@@ -115,12 +120,24 @@ public final class DeviceVM: @unchecked Sendable {
         }
     }
 
-    /// Forgets a queue that will take no more jobs. Its jobs go on; ``close()`` ends them.
+    /// Takes no more jobs for a bind queue, and carries out those that it has: the VA tree has
+    /// their result already.
+    func retire(_ queue: JobQueue) {
+        lock.withLock { _ = retiredQueues.insert(queue.id) }
+        removeIdleQueues()
+    }
+
+    /// Forgets the queues that will take no more jobs and have none. The others' jobs go on;
+    /// ``close()`` ends them.
     func removeIdleQueues() {
         lock.withLock {
             queues.removeAll { queue in
-                queue !== defaultBindQueue && queue.status.state == .closed
-                    && queue.status.pendingJobs == 0
+                guard queue !== defaultBindQueue, queue.status.pendingJobs == 0 else {
+                    return false
+                }
+                // Jobs are armed under this lock, so none comes in between.
+                if retiredQueues.remove(queue.id) != nil { queue.close() }
+                return queue.status.state == .closed
             }
         }
     }

@@ -1,3 +1,6 @@
+#if MUTANTS
+    import Fencing
+#endif
 import Glibc
 import PageTables
 
