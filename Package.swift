@@ -6,15 +6,32 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let configuration = Target.Dependency.product(
+    name: "Configuration", package: "swift-configuration")
+let lifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
+let arguments = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
     name: "gpuvmd",
     products: [
-        .library(name: "GPUVMCore", targets: ["GPUVMCore"])
+        .executable(name: "gpuvmd", targets: ["gpuvmd"]),
+        .library(name: "GPUVMCore", targets: ["GPUVMCore"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-system", from: "1.8.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+        .package(
+            url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
     ],
     targets: [
         // In the order of the data's way, leaves first; imports point upwards in this list only.
@@ -40,7 +57,20 @@ let package = Package(
         .target(
             name: "WireProtocol", dependencies: ["CWireProtocol", "CPlatform", system],
             swiftSettings: strict),
+        .target(
+            name: "GPUVMDaemon",
+            dependencies: [
+                "Device", "WireProtocol", "CWireProtocol", "CPlatform",
+                // What the device's interface is spoken in.
+                "Fencing", "GPUVMCore", "PageTables", "Memory", "Scheduling", "Engines",
+                logging, configuration, lifecycle, signals, system,
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
         .target(name: "VectorTool", dependencies: ["GPUVMCore", "Fencing"], swiftSettings: strict),
+        .executableTarget(
+            name: "gpuvmd", dependencies: ["GPUVMDaemon", arguments, logging, lifecycle],
+            swiftSettings: strict),
         .testTarget(
             name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
         .testTarget(
@@ -58,5 +88,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "DeviceTests", dependencies: ["Device", "WireProtocol"], swiftSettings: strict),
+        .testTarget(
+            name: "GPUVMDaemonTests",
+            dependencies: ["GPUVMDaemon", "gpuvmd", "Fencing", "WireProtocol", "CPlatform"],
+            swiftSettings: strict),
     ]
 )

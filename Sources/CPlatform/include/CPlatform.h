@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "gpuvm_epoll.h"
 #include "gpuvm_fence_fd.h"
 #include "gpuvm_fence_page.h"
 

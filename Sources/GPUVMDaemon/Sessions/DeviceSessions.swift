@@ -1,0 +1,62 @@
+import Device
+import Fencing
+import Logging
+
+/// Puts a daemon's configuration, its device and its sessions together.
+public enum DeviceSessions {
+    /// Makes the device that a configuration describes, and what serves its clients.
+    ///
+    /// - Throws: `DeviceError` or `FencingError` when the host refuses memory, threads or
+    ///   asynchronous I/O.
+    public static func make(_ services: DaemonServices) throws -> any ConnectionHandler {
+        let logger = services.logger
+        let device = try Device(deviceConfiguration(services.configuration)) {
+            log($0, to: logger)
+        }
+        return SessionServer(
+            device: device, name: "gpuvmd \(DaemonVersion.string)", logger: logger,
+            reactor: services.reactor, eventFDs: try EventFDSignaller())
+    }
+
+    /// The device's share of a daemon's configuration.
+    static func deviceConfiguration(_ daemon: DaemonConfiguration) -> DeviceConfiguration {
+        var device = DeviceConfiguration()
+        device.name = daemon.device.name
+        device.vramBytes = daemon.device.vram
+        device.systemBytes = daemon.device.systemMemory
+        device.pageTableBytes = daemon.device.pageTableMemory
+        device.copyEngines = daemon.device.copyEngines
+        device.bindWorkers = daemon.device.bindWorkers
+        device.tlbEntries = daemon.device.tlbEntries
+        device.jobTimeout = daemon.device.jobTimeout
+        device.faultLogEntries = daemon.faultLog.entries
+        device.quotas.bufferBytes = daemon.quotas.boBytes
+        device.quotas.buffers = daemon.quotas.bos
+        device.quotas.vms = daemon.quotas.vms
+        device.quotas.queues = daemon.quotas.queues
+        device.quotas.syncobjs = daemon.quotas.syncobjs
+        device.quotas.mappings = daemon.quotas.mappings
+        device.quotas.jobsInFlight = daemon.quotas.jobsInFlight
+        device.quotas.descriptors = daemon.quotas.fenceDescriptors
+        return device
+    }
+
+    private static func log(_ event: DeviceEvent, to logger: Logger) {
+        switch event {
+        case .fault(let report):
+            logger.error(
+                "GPU fault: \(report)",
+                metadata: [
+                    "client": "\(report.client)", "vm": "\(report.vm)", "queue": "\(report.queue)",
+                ])
+        case .jobTimedOut(let client, let vm, let queue):
+            logger.error(
+                "a job exceeded its time-out; its queue is banned",
+                metadata: ["client": "\(client)", "vm": "\(vm)", "queue": "\(queue)"])
+        case .vmBanned(let client, let vm, let errno):
+            logger.error(
+                "an asynchronous bind failed; the VM is banned",
+                metadata: ["client": "\(client)", "vm": "\(vm)", "errno": "\(errno)"])
+        }
+    }
+}

@@ -1,0 +1,209 @@
+import CWireProtocol
+import Device
+import Fencing
+import Logging
+import SystemPackage
+import WireProtocol
+
+// @unchecked: `client` is written by the session's thread alone, before anybody else sees the
+// session's requests; `waits` and `isCutOff` are guarded.
+/// One connection: receives requests, has the device carry them out, sends the replies.
+///
+/// A session has a thread of its own, so that a client that floods or stalls it holds up nobody
+/// else. A synchronous bind and a wait for sync objects are answered from the fence's callback; the
+/// thread does not wait for them.
+///
+/// Threading: the thread runs ``run()``; ``send(_:)`` and ``cutOff(_:)`` may be called from any.
+final class Session: @unchecked Sendable {
+    let id: UInt64
+    let socket: UnixSocket
+    let credentials: UnixSocket.Credentials
+    let server: SessionServer
+    private(set) var logger: Logger
+    private(set) var client: Client?
+    /// Chunks of the fence page that the client has; the session's thread's alone.
+    private var announcedChunks = 1
+
+    private struct Outstanding {
+        /// Nil between the reservation of a key and the start of its wait.
+        var waits: [UInt64: SyncobjWait?] = [:]
+        var lastWait: UInt64 = 0
+        var isEnding = false
+        var cutOffReason: WireError?
+    }
+
+    private let outstanding = Guarded(.sessionWaits, Outstanding())
+    private let sending = Lock(.leaf)
+
+    init(
+        id: UInt64, socket: UnixSocket, credentials: UnixSocket.Credentials,
+        server: SessionServer
+    ) {
+        self.id = id
+        self.socket = socket
+        self.credentials = credentials
+        self.server = server
+        logger = server.logger
+        logger[metadataKey: "client"] = "pid \(credentials.pid)"
+    }
+
+    /// Serves requests until the peer leaves, breaks the framing, or is cut off; then lets go of all
+    /// that the client had.
+    func run() {
+        let buffer = MessageBuffer()
+        serve(buffer)
+        end()
+    }
+
+    private func serve(_ buffer: borrowing MessageBuffer) {
+        while true {
+            do throws(WireError) {
+                guard let received = try socket.receive(into: buffer) else { return }
+                try handle(received)
+            } catch {
+                logger.debug("connection lost", metadata: ["error": "\(error)"])
+                return
+            }
+        }
+    }
+
+    private func handle(_ received: consuming ReceivedMessage) throws(WireError) {
+        server.counters.requests.add(1, ordering: .relaxed)
+        var message: IncomingMessage
+        do throws(DecodeFailure) {
+            message = try IncomingMessage(decoding: received, as: .request)
+        } catch {
+            noteFailure("opcode \(error.opcode)", error.error)
+            send(ReplyBuilder.failure(error))
+            return
+        }
+        let opcode = message.opcode
+        let serial = message.serial
+        do throws(WireError) {
+            if let reply = try dispatch(&message) { send(reply) }
+        } catch {
+            noteFailure("\(opcode)", error)
+            send(ReplyBuilder.failure(opcode: opcode.rawValue, serial: serial, error))
+        }
+    }
+
+    func noteFailure(_ request: String, _ error: WireError) {
+        server.counters.failedRequests.add(1, ordering: .relaxed)
+        client?.noteFailure()
+        logger.notice(
+            "request refused",
+            metadata: [
+                "request": "\(request)", "errno": "\(error.code.symbol)", "why": "\(error.text)",
+            ])
+    }
+
+    // MARK: sending
+
+    /// Sends a reply without ever blocking: a client that does not read is cut off.
+    func send(_ message: borrowing OutgoingMessage) {
+        let failure: WireError? = sending.withLock {
+            do throws(WireError) {
+                if try message.send(on: socket, blocking: false) { return nil }
+                return WireError(
+                    .resourceTemporarilyUnavailable,
+                    "the client does not read its replies and is cut off")
+            } catch {
+                return error
+            }
+        }
+        if let failure { cutOff(failure) }
+    }
+
+    /// Ends the connection; the session's thread then cleans up.
+    func cutOff(_ reason: WireError) {
+        // Possibly on the signalling path: the session's thread does the logging.
+        outstanding.withLock { $0.cutOffReason = $0.cutOffReason ?? reason }
+        socket.shutdown()
+    }
+
+    // MARK: the client
+
+    func adopt(_ client: Client) {
+        self.client = client
+        logger[metadataKey: "client"] = "\(client.id) (\(client.name), pid \(credentials.pid))"
+    }
+
+    /// The client; every request but HELLO needs one.
+    func requireClient() throws(WireError) -> Client {
+        guard let client else {
+            throw WireError(.protocolError, "the first request of a connection is HELLO")
+        }
+        return client
+    }
+
+    private func end() {
+        let (waits, reason) = outstanding.withLock { state in
+            state.isEnding = true
+            defer { state.waits = [:] }
+            return (state.waits.values.compactMap { $0 }, state.cutOffReason)
+        }
+        if let reason { logger.warning("connection cut", metadata: ["why": "\(reason)"]) }
+        for wait in waits { wait.cancel() }
+        if let client {
+            let start = Runtime.now()
+            client.close()
+            logger.info(
+                "client gone", metadata: ["released_in_us": "\((Runtime.now() - start) / 1000)"])
+        }
+        socket.shutdown()
+        server.remove(self)
+    }
+
+    // MARK: outstanding waits
+
+    /// A key for a wait that is about to start.
+    ///
+    /// - Throws: EAGAIN when the client has too many waits in the daemon.
+    func reserveWait() throws(WireError) -> UInt64 {
+        let key = outstanding.withLock { state -> UInt64? in
+            guard state.waits.count < Self.maxWaits else { return nil }
+            state.lastWait += 1
+            state.waits[state.lastWait] = .some(nil)
+            return state.lastWait
+        }
+        guard let key else {
+            throw WireError(
+                .resourceTemporarilyUnavailable,
+                "\(Self.maxWaits) waits of this connection are in the daemon already")
+        }
+        return key
+    }
+
+    /// Keeps a wait until it completes; it is cancelled if the session ends first.
+    ///
+    /// - Returns: False if the session is ending.
+    func keep(_ wait: SyncobjWait, as key: UInt64) -> Bool {
+        outstanding.withLock { state in
+            // Absent: it has completed already.
+            if state.waits[key] != nil { state.waits[key] = .some(wait) }
+            return !state.isEnding
+        }
+    }
+
+    /// Forgets a wait that has completed.
+    func finishWait(_ key: UInt64) {
+        outstanding.withLock { state in _ = state.waits.removeValue(forKey: key) }
+    }
+
+    /// The most waits of one connection that the daemon keeps; waits on the fence page cost nothing.
+    private static var maxWaits: Int { 4096 }
+
+    // MARK: fence-page chunks
+
+    /// Whether the client has yet to be sent a chunk of its fence page; the first came with HELLO.
+    func announcesChunk(_ chunk: Int) -> Bool {
+        guard chunk >= announcedChunks else { return false }
+        announcedChunks = chunk + 1
+        return true
+    }
+}
+
+extension LockClass {
+    /// A session's outstanding waits: completions take it on the signalling path.
+    static let sessionWaits = LockClass("session-waits", rank: 98, signallingSafe: true)
+}
