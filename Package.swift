@@ -21,6 +21,8 @@ let package = Package(
     name: "gpuvmd",
     products: [
         .executable(name: "gpuvmd", targets: ["gpuvmd"]),
+        .executable(name: "gpuvmctl", targets: ["gpuvmctl"]),
+        .library(name: "GPUVMClient", targets: ["GPUVMClient"]),
         .library(name: "GPUVMCore", targets: ["GPUVMCore"]),
     ],
     dependencies: [
@@ -67,10 +69,18 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "GPUVMClient", dependencies: ["WireProtocol", "Fencing", system],
+            swiftSettings: strict),
         .target(name: "VectorTool", dependencies: ["GPUVMCore", "Fencing"], swiftSettings: strict),
         .executableTarget(
             name: "gpuvmd", dependencies: ["GPUVMDaemon", arguments, logging, lifecycle],
             swiftSettings: strict),
+        .executableTarget(
+            name: "gpuvmctl",
+            dependencies: ["GPUVMClient", "VectorTool", "WireProtocol", "Fencing", arguments],
+            swiftSettings: strict),
+
         .testTarget(
             name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
         .testTarget(
@@ -89,8 +99,19 @@ let package = Package(
         .testTarget(
             name: "DeviceTests", dependencies: ["Device", "WireProtocol"], swiftSettings: strict),
         .testTarget(
+            name: "WireProtocolTests", dependencies: ["WireProtocol", "GPUVMClient"],
+            swiftSettings: strict),
+        .testTarget(
             name: "GPUVMDaemonTests",
             dependencies: ["GPUVMDaemon", "gpuvmd", "Fencing", "WireProtocol", "CPlatform"],
             swiftSettings: strict),
+        .testTarget(
+            name: "GPUVMCtlTests",
+            dependencies: [
+                "gpuvmctl", "gpuvmd", "GPUVMDaemon", "GPUVMClient", "WireProtocol",
+                "CWireProtocol", logging,
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "ArchitectureTests", swiftSettings: strict),
     ]
 )

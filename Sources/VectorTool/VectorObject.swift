@@ -1,6 +1,7 @@
 import Fencing
 import GPUVMCore
 
+// @unchecked: its superclass synchronises itself, and what it adds is immutable.
 /// An object that vectors name by a number.
 final class VectorObject: GPUVMObject, @unchecked Sendable {
     let id: Int

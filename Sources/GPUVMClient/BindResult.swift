@@ -1,0 +1,26 @@
+import CWireProtocol
+
+/// The name of a job's fence, for ``Connection/fenceInfo(_:)``.
+public struct FenceID: Hashable, Sendable, CustomStringConvertible {
+    /// The queue's fence context.
+    public let context: UInt64
+    /// The position in the context.
+    public let sequence: UInt64
+
+    /// Names a fence.
+    public init(context: UInt64, sequence: UInt64) {
+        self.context = context
+        self.sequence = sequence
+    }
+
+    /// "context:sequence".
+    public var description: String { "\(context):\(sequence)" }
+}
+
+/// What a bind became.
+public struct BindResult: Sendable {
+    /// The bind job's fence.
+    public let fence: FenceID
+    /// The operations on the VA tree in their order; empty unless they were asked for.
+    public let operations: [gpuvm_op_record]
+}

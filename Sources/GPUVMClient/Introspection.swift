@@ -1,0 +1,83 @@
+import CWireProtocol
+import SystemPackage
+import WireProtocol
+
+/// What the daemon shows of itself. The daemon's user and root see the whole device, others their
+/// own connection.
+extension Connection {
+    /// The device's counters.
+    public func status() throws(ClientError) -> gpuvm_status_reply {
+        try call(Request(.status), reply: gpuvm_status_reply.self)
+    }
+
+    /// The clients connected.
+    public func clients() throws(ClientError) -> [gpuvm_client_record] {
+        try list(.clientList, of: gpuvm_client_record.self)
+    }
+
+    /// The VMs, with device-wide ids.
+    public func vms() throws(ClientError) -> [gpuvm_vm_record] {
+        try list(.vmList, of: gpuvm_vm_record.self)
+    }
+
+    /// The mappings of a VM by address.
+    ///
+    /// Pages of the list are read one after the other: a VM that changes meanwhile may show a mix.
+    /// - Parameter vm: The device-wide id, as in ``vms()``.
+    /// - Throws: ENOENT.
+    public func mappings(ofVM vm: UInt32) throws(ClientError) -> [gpuvm_va_record] {
+        try list(.vmShow, of: gpuvm_va_record.self, handle: vm)
+    }
+
+    /// How the MMU translates `address`, level by level.
+    ///
+    /// - Parameter vm: The device-wide id, as in ``vms()``.
+    /// - Throws: ENOENT; EINVAL for an address outside of the VM.
+    public func walk(
+        vm: UInt32, address: UInt64
+    ) throws(ClientError) -> gpuvm_vm_walk_reply {
+        try call(
+            Request(.vmWalk, gpuvm_vm_walk(vm: vm, reserved: 0, address: address)),
+            reply: gpuvm_vm_walk_reply.self)
+    }
+
+    /// When a job was submitted, started and finished.
+    ///
+    /// - Throws: ENOENT once the device has forgotten the fence.
+    public func fenceInfo(_ fence: FenceID) throws(ClientError) -> gpuvm_fence_info_reply {
+        try call(
+            Request(
+                .fenceInfo, gpuvm_fence_info(context: fence.context, sequence: fence.sequence)),
+            reply: gpuvm_fence_info_reply.self)
+    }
+
+    /// The last faults that the device remembers, oldest first.
+    public func faults() throws(ClientError) -> [gpuvm_fault_record] {
+        try list(.faultList, of: gpuvm_fault_record.self)
+    }
+
+    /// The queues.
+    public func queues() throws(ClientError) -> [gpuvm_queue_record] {
+        try list(.queueList, of: gpuvm_queue_record.self)
+    }
+
+    private func list<T: BitwiseCopyable>(
+        _ opcode: Opcode, of type: T.Type, handle: UInt32 = 0
+    ) throws(ClientError) -> [T] {
+        var records: [T] = []
+        var cursor: UInt64 = 0
+        repeat {
+            let page = gpuvm_page(handle: handle, flags: 0, cursor: cursor)
+            let (head, part) = try calls.perform(Request(opcode, page)).array(
+                gpuvm_page_reply.self, of: T.self
+            ) { $0.count }
+            records += part
+            // A page without records and without an end would be asked for for ever.
+            guard head.cursor == 0 || !part.isEmpty else {
+                throw ClientError(.protocolError, opcode, "the daemon sent an empty page")
+            }
+            cursor = head.cursor
+        } while cursor != 0
+        return records
+    }
+}

@@ -1,0 +1,96 @@
+import ArgumentParser
+import CWireProtocol
+import GPUVMClient
+import SystemPackage
+
+/// `gpuvmctl vm …`.
+struct VMCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vm", abstract: "Looks at the GPU VMs.",
+        subcommands: [List.self, Show.self, Walk.self])
+
+    /// `gpuvmctl vm list`.
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Lists the GPU VMs and their page tables.")
+
+        @OptionGroup var options: GlobalOptions
+
+        func run() throws {
+            try options.run { connection throws(ClientError) in
+                VMReport.list(try connection.vms())
+            }
+        }
+    }
+
+    /// `gpuvmctl vm show ID`.
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show",
+            abstract: "Lists a VM's mappings, with the columns of the kernel's debugfs gpuvas.")
+
+        @Argument(help: "The VM's id, as in `vm list`.")
+        var id: UInt32
+
+        @OptionGroup var options: GlobalOptions
+
+        func run() throws {
+            try options.run { connection throws(ClientError) in
+                let vm = try VMCommand.find(id, connection)
+                return VMReport.show(vm, try connection.mappings(ofVM: id))
+            }
+        }
+    }
+
+    /// `gpuvmctl vm walk ID ADDRESS`.
+    struct Walk: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "walk",
+            abstract: "Shows how a VM's page tables translate an address, level by level.")
+
+        @Argument(help: "The VM's id, as in `vm list`.")
+        var id: UInt32
+
+        @Argument(help: "The GPU virtual address: decimal, or hexadecimal with 0x.")
+        var address: Address
+
+        @OptionGroup var options: GlobalOptions
+
+        func run() throws {
+            try options.run { connection throws(ClientError) in
+                WalkReport.report(
+                    vm: id, address: address.value,
+                    try connection.walk(vm: id, address: address.value))
+            }
+        }
+    }
+
+    static func find(
+        _ id: UInt32, _ connection: Connection
+    ) throws(ClientError) -> gpuvm_vm_record {
+        guard let vm = try connection.vms().first(where: { $0.id == id }) else {
+            throw ClientError(
+                .noSuchFileOrDirectory, .vmShow,
+                "there is no VM \(id) that you may see: `gpuvmctl vm list` shows the ids")
+        }
+        return vm
+    }
+}
+
+/// A GPU virtual address on the command line.
+struct Address: ExpressibleByArgument {
+    var value: UInt64
+
+    init(value: UInt64) {
+        self.value = value
+    }
+
+    init?(argument: String) {
+        let isHexadecimal = argument.hasPrefix("0x") || argument.hasPrefix("0X")
+        let digits = isHexadecimal ? argument.dropFirst(2) : argument[...]
+        guard let value = UInt64(digits, radix: isHexadecimal ? 16 : 10) else { return nil }
+        self.value = value
+    }
+
+    var defaultValueDescription: String { hex(value) }
+}

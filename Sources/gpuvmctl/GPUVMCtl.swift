@@ -1,0 +1,20 @@
+import ArgumentParser
+
+/// The root command.
+@main
+struct GPUVMCtl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gpuvmctl",
+        abstract: "Looks into a running gpuvmd, checks the VM core, and shows what it can do.",
+        discussion: """
+            The daemon's socket is the one of --socket, else of GPUVM_SOCKET, else \
+            gpuvmd/gpuvmd.sock in XDG_RUNTIME_DIR, else /run/gpuvmd/gpuvmd.sock.
+
+            Exit status: 0 success, 1 the check or the request failed, 64 wrong usage, 69 no daemon \
+            can be reached.
+            """,
+        subcommands: [
+            StatusCommand.self, ClientCommand.self, VMCommand.self, QueueCommand.self,
+            FaultCommand.self, DemoCommand.self, DemoClientCommand.self, VectorsCommand.self,
+        ])
+}
