@@ -10,7 +10,7 @@ import Synchronization
 /// jobs own what they need until they have executed. Nobody waits for the device: its threads only
 /// run jobs.
 ///
-/// Threading: every method may be called from any thread; ``shutdown(graceful:)`` once.
+/// Threading: every method may be called from any thread; ``shutdown(deadline:)`` once.
 public final class Device: Sendable {
     /// What the device is made of.
     public let configuration: DeviceConfiguration
@@ -64,30 +64,30 @@ public final class Device: Sendable {
         } catch {
             throw .pageTables(error)
         }
-        events = DeviceEvents(onEvent)
         faults = FaultLog(capacity: configuration.faultLogEntries)
+        events = DeviceEvents(faults: faults, sink: onEvent)
         timers = TimerQueue(name: "gpuvm-timer")
         let memory = memory
         let engineMMUs = (0..<configuration.copyEngines).map { _ in
             MMU(memory: memory, tlbEntries: configuration.tlbEntries)
         }
         mmus = InvalidationDomain(engineMMUs)
-        do throws(FencingError) {
-            try timers.start()
-        } catch {
-            throw .fencing(error)
-        }
         let group = EngineGroup()
+        var engines: [CopyEngine] = []
         do throws(SchedulingError) {
-            var engines: [CopyEngine] = []
             for (instance, mmu) in engineMMUs.enumerated() {
                 engines.append(try CopyEngine(instance: instance, mmu: mmu, group: group))
             }
-            copyEngines = engines
             bindScheduler = try EngineScheduler(
                 name: "gpuvm-bind", workers: configuration.bindWorkers)
         } catch {
+            for engine in engines { engine.scheduler.shutdown() }
             throw .invalid("the host refuses a thread for an engine: \(error)")
+        }
+        copyEngines = engines
+        guard events.start(), (try? timers.start()) != nil else {
+            shutdown(deadline: 0)
+            throw .invalid("the host refuses a thread for timers and reports")
         }
     }
 
@@ -109,13 +109,17 @@ public final class Device: Sendable {
         return client
     }
 
-    /// Stops the engines; every client must have been closed.
+    /// Stops the engines: what runs, and what becomes runnable through it, may finish until the
+    /// deadline; the rest is cancelled. What is submitted from now on is refused.
     ///
-    /// - Parameter deadline: Until when (CLOCK_MONOTONIC ns) running jobs may finish.
+    /// - Parameter deadline: CLOCK_MONOTONIC ns.
     public func shutdown(deadline: UInt64) {
-        for engine in copyEngines { engine.scheduler.shutdown(gracefulUntil: deadline) }
-        bindScheduler.shutdown(gracefulUntil: deadline)
+        // Together, because their jobs wait for each other; the bind engine is cancelled last, so that
+        // no command stream runs behind a bind that did not.
+        EngineScheduler.shutdown(
+            copyEngines.map(\.scheduler) + [bindScheduler], gracefulUntil: deadline)
         timers.stop()
+        events.stop()
     }
 
     /// All clients, oldest first.

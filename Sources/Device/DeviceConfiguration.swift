@@ -7,7 +7,7 @@ public struct DeviceConfiguration: Sendable, Equatable {
     /// System memory that buffers may use; a multiple of 4 KiB.
     public var systemBytes: UInt64 = 4 << 30
     /// VRAM for page tables; a multiple of 4 KiB.
-    public var pageTableBytes: UInt64 = 256 << 20
+    public var pageTableBytes: UInt64 = 2 << 30
     /// Copy engines, a thread each; 1…16.
     public var copyEngines = 2
     /// Threads that execute bind jobs; 1…8.

@@ -25,7 +25,7 @@ public enum DeviceError: Error, Sendable {
     case space(GPUVMError)
     /// Memory could not be had.
     case memory(MemoryError)
-    /// The page-table memory is used up: ENOMEM… the page tables' own errno.
+    /// The page-table memory is used up: ENOSPC.
     case pageTables(PageTableError)
     /// A sync object refused.
     case fencing(FencingError)
@@ -45,7 +45,9 @@ public enum DeviceError: Error, Sendable {
     public enum ClientQuota: String, Sendable {
         case bufferBytes = "bytes in buffers"
         case buffers, vms, queues, syncobjs, mappings
+        case tablePages = "page-table pages"
         case jobsInFlight = "jobs in flight"
+        case operationsInFlight = "bind operations in flight"
     }
 
     /// The positive errno that a kernel driver would answer.
@@ -55,7 +57,7 @@ public enum DeviceError: Error, Sendable {
         case .noSuch, .vmUnusable: ENOENT
         case .queueBanned: ECANCELED
         case .quota(.bufferBytes, _): ENOMEM
-        case .quota(.jobsInFlight, _): EAGAIN
+        case .quota(.jobsInFlight, _), .quota(.operationsInFlight, _): EAGAIN
         case .quota: ENOSPC
         case .notPermitted: EPERM
         case .bind(_, let error): error.errno

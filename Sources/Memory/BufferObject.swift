@@ -28,6 +28,7 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     public var placement: Placement { region.placement }
 
     private let region: MemoryRegion
+    private let account: (any Sendable)?
     /// Byte offsets at which the extents begin; ascending.
     private let extentOffsets: [UInt64]
     private static let lastID = Atomic<UInt64>(0)
@@ -35,11 +36,12 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     /// Gives `backing` frames in `region`.
     ///
     /// - Parameters:
+    ///   - account: Kept as long as the buffer's memory: who it is charged to.
     ///   - reservation: That of the VM that the buffer is local to; nil for one of its own.
     /// - Throws: ``MemoryError/exhausted(_:wanted:free:)``.
     public init(
         name: String, backing: SharedMemory, region: MemoryRegion,
-        localTo reservation: Reservation? = nil
+        localTo reservation: Reservation? = nil, account: (any Sendable)? = nil
     ) throws(MemoryError) {
         let extents = try region.allocate(length: backing.bytes, backedBy: backing.host)
         var offset: UInt64 = 0
@@ -53,6 +55,7 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
         self.backing = backing
         self.extents = extents
         self.region = region
+        self.account = account
         isLocal = reservation != nil
         super.init(reservation: reservation ?? Reservation())
     }

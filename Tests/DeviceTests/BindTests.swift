@@ -92,10 +92,15 @@ struct BindTests {
             try fixture.client.bind(vm: vm, operations: map)
         }
         #expect(error?.errno == ENOENT)
-        #expect(
+        // Told on the device's report thread.
+        let deadline = Runtime.deadline(after: 5_000_000_000)
+        let isTold = {
             fixture.events.all.contains {
                 if case .vmBanned(_, object.id, EIO) = $0 { true } else { false }
-            })
+            }
+        }
+        while !isTold() && Runtime.now() < deadline { sched_yield() }
+        #expect(isTold())
     }
 
     @Test("Bad numbers answer EINVAL and change nothing", arguments: BadBind.all)

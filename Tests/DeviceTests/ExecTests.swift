@@ -96,6 +96,18 @@ struct ExecTests {
         #expect(fine.error == 0)
     }
 
+    @Test("A fault names the unmap of a whole buffer as the last operation there")
+    func unmapAllIsRemembered() throws {
+        let setup = try Setup()
+        try setup.fixture.bind(
+            setup.vm, [BindOperation(.unmapAll, buffer: setup.source.object)])
+        #expect(try setup.run { $0.store(Self.source + 8, qword: 1) } == EIO)
+        let report = try #require(setup.fixture.device.faults.reports(after: 0, limit: 1).first)
+        #expect(report.lastOperation?.kind == .unmapAll)
+        #expect(report.lastOperation?.address == Self.source)
+        #expect(report.lastOperation?.range == 1 << 20)
+    }
+
     @Test("An engine sees a remap only once it has executed")
     func executedStateOnly() throws {
         let setup = try Setup()

@@ -171,7 +171,7 @@ import Testing
                     monitor.pump(registry)
                 }
             }
-            monitor.pump(registry)
+            monitor.pumpUntilEmpty(registry)
             #expect(registry.count == 0 && quota.count == 0)
         }
     }

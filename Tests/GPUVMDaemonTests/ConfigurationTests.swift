@@ -188,6 +188,8 @@ import Testing
         ("quotas.syncobjs", ["1", "1048576"], ["0", "1048577"]),
         ("quotas.mappings", ["1", "16777216"], ["0", "16777217"]),
         ("quotas.jobs_in_flight", ["1", "65536"], ["0", "65537"]),
+        ("quotas.bind_ops_in_flight", ["1", "16777216"], ["0", "16777217"]),
+        ("quotas.page_table_bytes", ["64KiB", "16GiB"], ["60KiB", "17GiB", "65537"]),
         ("quotas.fence_fds", ["1", "1000000"], ["0", "1000001", "-1", "1KiB"]),
         ("limits.max_clients", ["1", "4096"], ["0", "4097", "99999999999999999999"]),
         ("fault_log.entries", ["1", "65536"], ["0", "65537"]),

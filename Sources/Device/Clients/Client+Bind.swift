@@ -31,14 +31,21 @@ extension Client {
             queueID = queue.id
         }
         try DeviceVM.check(operations)
-        try checkJobQuota()
+        try checkJobQuota(operations: operations.count)
         let inFences = try resolve(waits: waits)
         let outPoints = try prepare(signals: signals)
         let request = DeviceVM.BindRequest(
             operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
-            recordsOperations: recordsOperations)
+            recordsOperations: recordsOperations, tableQuota: freeTables)
         let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
         remember(bound.job, bound.result.fence, engineClass: .bind, queue: queueID)
         return bound.result
+    }
+
+    /// How many page-table pages the quota has left.
+    private var freeTables: Int {
+        allVMs.reduce(quotas.tablePages - usage.tablesReserved.load(ordering: .relaxed)) {
+            $0 - $1.vm.table.heldPages
+        }
     }
 }

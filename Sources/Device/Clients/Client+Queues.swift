@@ -198,7 +198,11 @@ extension Client {
         }
     }
 
-    func checkJobQuota() throws(DeviceError) {
+    func checkJobQuota(operations: Int = 0) throws(DeviceError) {
+        guard
+            usage.operationsInFlight.load(ordering: .relaxed) + operations
+                <= quotas.operationsInFlight
+        else { throw .quota(.operationsInFlight, limit: UInt64(quotas.operationsInFlight)) }
         guard usage.jobsInFlight.load(ordering: .relaxed) < quotas.jobsInFlight else {
             throw .quota(.jobsInFlight, limit: UInt64(quotas.jobsInFlight))
         }

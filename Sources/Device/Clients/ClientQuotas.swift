@@ -2,7 +2,7 @@
 public struct ClientQuotas: Sendable, Equatable {
     /// Bytes in buffers: ENOMEM.
     public var bufferBytes: UInt64 = 4 << 30
-    /// Buffer handles: ENOSPC.
+    /// Buffers, alive or imported: ENOSPC.
     public var buffers = 4096
     /// VMs: ENOSPC.
     public var vms = 256
@@ -14,6 +14,11 @@ public struct ClientQuotas: Sendable, Equatable {
     public var mappings = 4_000_000
     /// Jobs submitted and not yet finished: EAGAIN.
     public var jobsInFlight = 16_384
+    /// Bind operations of jobs not yet finished: EAGAIN.
+    public var operationsInFlight = 1 << 20
+    /// Page-table pages in tables, in reserve for the splitting of large leaves, and promised to
+    /// jobs, in all VMs: ENOSPC. A sparse range takes a page for each 2 MiB in reserve.
+    public var tablePages = 1 << 18
     /// Descriptors that the daemon keeps open for the client's fences: EMFILE.
     public var descriptors = 1024
 

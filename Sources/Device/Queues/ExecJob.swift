@@ -29,7 +29,10 @@ final class ExecJob: JobBody, @unchecked Sendable {
     }
 
     /// Gives everything back: the job was never armed.
-    func discard() { finish() }
+    func discard() {
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        queue = nil
+    }
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
         let stop = { [slice] in slice.isOver }
@@ -65,24 +68,23 @@ final class ExecJob: JobBody, @unchecked Sendable {
         timedOut = context.failure == nil && error == ETIME
     }
 
+    func completed(error: Int32) {
+        // Before the fence: who sees it finds its quota free and the job counted.
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        guard let device = queue?.vm.device else { return }
+        device.counters.execJobs.add(1, ordering: .relaxed)
+        if error != 0 { device.counters.failedJobs.add(1, ordering: .relaxed) }
+    }
+
     func released(error: Int32) {
         if let queue {
             let device = queue.vm.device
-            device.counters.execJobs.add(1, ordering: .relaxed)
-            if error != 0 { device.counters.failedJobs.add(1, ordering: .relaxed) }
-            if faultID != 0, let report = device.faults.complete(faultID) {
-                device.events.post(.fault(report))
-            }
+            if faultID != 0 { device.events.postFault(faultID) }
             if timedOut {
                 device.events.post(
                     .jobTimedOut(client: queue.client, vm: queue.vm.id, queue: queue.id))
             }
         }
-        finish()
-    }
-
-    private func finish() {
-        usage.jobsInFlight.subtract(1, ordering: .relaxed)
         queue = nil
     }
 }

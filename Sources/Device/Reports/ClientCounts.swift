@@ -29,9 +29,9 @@ extension Client {
             counts.buffers = state.buffers.count
             counts.queues = state.queues.count
             counts.syncobjs = state.syncobjs.count
-            counts.bufferBytes = state.bufferBytes
             return counts
         }
+        counts.bufferBytes = usage.bufferBytes.load(ordering: .relaxed)
         counts.mappings = usage.mappings.load(ordering: .relaxed)
         counts.requests = usage.requests.load(ordering: .relaxed)
         counts.failedRequests = usage.failedRequests.load(ordering: .relaxed)

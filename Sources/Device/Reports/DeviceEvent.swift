@@ -1,5 +1,3 @@
-import Fencing
-
 /// Something that happened in the device and that an operator wants to know.
 public enum DeviceEvent: Sendable {
     /// An engine's access failed; its queue is banned.
@@ -8,18 +6,4 @@ public enum DeviceEvent: Sendable {
     case jobTimedOut(client: UInt32, vm: UInt32, queue: UInt32)
     /// An asynchronous bind failed; the VM is banned.
     case vmBanned(client: UInt32, vm: UInt32, errno: Int32)
-}
-
-/// The one stream of events out of a device.
-///
-/// Threading: the sink is called on any thread with no lock held, never on the signalling path.
-public final class DeviceEvents: Sendable {
-    private let sink: @Sendable (DeviceEvent) -> Void
-
-    init(_ sink: @escaping @Sendable (DeviceEvent) -> Void) { self.sink = sink }
-
-    func post(_ event: DeviceEvent) {
-        SignallingSection.assertOutside("an event")
-        sink(event)
-    }
 }

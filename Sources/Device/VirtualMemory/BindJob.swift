@@ -19,6 +19,8 @@ final class BindJob: JobBody, @unchecked Sendable {
     private var plan: BindPlan
     private var unmapped: [GPUVMObject] = []
     private let usage: ClientUsage
+    private let operations: Int
+    private let reservedTables: Int
     private var next = 0
     private var failure: Int32 = 0
 
@@ -26,22 +28,29 @@ final class BindJob: JobBody, @unchecked Sendable {
         self.vm = vm
         self.plan = plan
         self.usage = usage
+        operations = self.plan.updates.count
+        reservedTables = self.plan.reservation.count
         usage.jobsInFlight.add(1, ordering: .relaxed)
+        usage.operationsInFlight.add(operations, ordering: .relaxed)
+        usage.tablesReserved.add(reservedTables, ordering: .relaxed)
     }
 
     /// What the job covers, for the dependencies of jobs of other queues.
-    var addressRanges: [Range<UInt64>] {
-        plan.ranges.map { $0.address..<($0.address + $0.bytes) }
-    }
+    var coverage: AddressRanges { AddressRanges(plan.ranges) }
+
+    /// What the job's operations on whole buffers unmap.
+    var unmappedByBuffer: [VirtualRange] { plan.unmappedByBuffer }
 
     /// The op lists, if they were asked for; once.
     func takeRecords() -> [ExecutedOperation] { plan.takeRecords() }
 
-    /// Keeps what was unmapped until the page tables show it.
+    /// Keeps what was unmapped until the page tables show it; between arming and pushing, when the
+    /// job is still the submitter's.
     func hold(_ objects: [GPUVMObject]) { unmapped = objects }
 
     /// Gives everything back: the job was never armed.
     func discard() {
+        returnQuotas()
         plan.returnReservation()
         finish()
     }
@@ -51,8 +60,15 @@ final class BindJob: JobBody, @unchecked Sendable {
         var retired = RetiredTables()
         let first = next
         while next < plan.updates.count {
+            // A job before it may have ended without executing: what this one was planned for is
+            // then not what it would find.
+            guard vm.mayExecute else {
+                failure = ECANCELED
+                break
+            }
             if let errno = vm.device.failures.asynchronousFailure() {
                 failure = errno
+                vm.fail(errno)
                 break
             }
             plan.execute(next, on: vm.table, retiring: &retired)
@@ -77,21 +93,38 @@ final class BindJob: JobBody, @unchecked Sendable {
     }
 
     func completed(error: Int32) {
+        // Before the fence: who sees it finds its quotas free and the job counted.
+        returnQuotas()
         // What an executed job did not use is promised to others again.
         plan.returnReservation()
+        guard let vm else { return }
+        vm.device.counters.bindJobs.add(1, ordering: .relaxed)
+        if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
+    }
+
+    private func returnQuotas() {
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        usage.operationsInFlight.subtract(operations, ordering: .relaxed)
+        usage.tablesReserved.subtract(reservedTables, ordering: .relaxed)
     }
 
     func released(error: Int32) {
         if let vm {
-            vm.device.counters.bindJobs.add(1, ordering: .relaxed)
-            if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
-            if failure != 0 { vm.ban(errno: failure) }
+            if failure != 0 && failure != ECANCELED { vm.device.events.postBan(of: vm) }
+            #if MUTANTS
+                if Mutant.isPlanted("framesFreedOnCancel") { next = plan.updates.count }
+            #endif
+            if next < plan.updates.count {
+                // Entries and TLBs still lead to what this job was to clear: until the VM is closed,
+                // no frame of it may have another owner.
+                vm.abandon(unmapped)
+                vm.abandon(plan.mapped)
+            }
         }
         finish()
     }
 
     private func finish() {
-        usage.jobsInFlight.subtract(1, ordering: .relaxed)
         unmapped = []
         plan.forget()
         vm = nil

@@ -12,10 +12,18 @@ struct BindPlan: ~Copyable {
     private(set) var extents: [PhysicalExtent] = []
     private(set) var mapped: [BufferObject] = []
     private(set) var records: [ExecutedOperation] = []
+    /// What operations on a whole buffer unmapped.
+    private(set) var unmappedByBuffer: [VirtualRange] = []
     var reservation: TableReservation
     private var demand = TableDemand<Generic48Format>()
 
-    init(pool: TablePool) { reservation = pool.emptyReservation() }
+    /// How many pages the reservation may have.
+    private let tableQuota: Int
+
+    init(pool: TablePool, tableQuota: Int) {
+        reservation = pool.emptyReservation()
+        self.tableQuota = tableQuota
+    }
 
     /// Takes note of an operation whose op list has been planned and not yet applied.
     ///
@@ -57,9 +65,9 @@ struct BindPlan: ~Copyable {
         case .unmapAll:
             for position in 0..<ops.count {
                 guard case .unmap(let unmap) = ops[position] else { continue }
-                append(
-                    .unmap(address: unmap.va.address, range: unmap.va.range),
-                    VirtualRange(address: unmap.va.address, bytes: unmap.va.range))
+                let range = VirtualRange(address: unmap.va.address, bytes: unmap.va.range)
+                append(.unmap(address: range.address, range: range.bytes), range)
+                unmappedByBuffer.append(range)
             }
         case .prefetch:
             ops.removeAll()
@@ -94,8 +102,17 @@ struct BindPlan: ~Copyable {
     /// Promises what is left of the reservation to others.
     mutating func returnReservation() { reservation = reservation.pool.emptyReservation() }
 
-    /// Lets go of the buffers.
-    mutating func forget() { mapped = [] }
+    /// Lets go of everything: whoever still keeps the finished job keeps nothing with it.
+    mutating func forget() {
+        ops = OpList(minimumCapacity: 1)
+        updates = []
+        ranges = []
+        extents = []
+        mapped = []
+        records = []
+        unmappedByBuffer = []
+        demand = TableDemand()
+    }
 
     private mutating func append(_ update: PageTableUpdate, _ range: VirtualRange) {
         updates.append(update)
@@ -103,8 +120,11 @@ struct BindPlan: ~Copyable {
     }
 
     private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
+        let needed = demand.addMap(address: range.address, range: range.bytes)
+        guard reservation.count + needed <= tableQuota else {
+            throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
+        }
         do throws(PageTableError) {
-            let needed = demand.addMap(address: range.address, range: range.bytes)
             reservation.absorb(try reservation.pool.reserve(needed))
         } catch {
             throw .pageTables(error)

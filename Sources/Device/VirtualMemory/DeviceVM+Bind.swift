@@ -22,6 +22,8 @@ extension DeviceVM {
         var queueHandle: UInt32
         var inFences: [Fence]
         var recordsOperations: Bool
+        /// How many page-table pages the client may still reserve.
+        var tableQuota: Int
     }
 
     /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
@@ -75,7 +77,7 @@ extension DeviceVM {
         lock.lock()
         do throws(DeviceError) {
             try checkUsable()
-            var plan = BindPlan(pool: device.tablePool)
+            var plan = BindPlan(pool: device.tablePool, tableQuota: request.tableQuota)
             let before = space.mappingCount
             space.begin()
             do throws(DeviceError) {
@@ -115,7 +117,8 @@ extension DeviceVM {
         let body = BindJob(vm: self, plan: plan, usage: usage)
         let job = Job(body: body)
         for fence in request.inFences { job.addDependency(fence) }
-        pending.forEachDependency(of: body.addressRanges, queue: request.queue.id) {
+        let coverage = body.coverage
+        pending.forEachDependency(of: coverage, queue: request.queue.id) {
             #if MUTANTS
                 if Mutant.isPlanted("dependencyDropped") { return }
             #endif
@@ -139,15 +142,25 @@ extension DeviceVM {
         #endif
         body.hold(released)
         usage.mappings.add(space.mappingCount - mappingsBefore, ordering: .relaxed)
-        pending.append(queue: request.queue.id, fence: fence, ranges: body.addressRanges)
+        pending.append(queue: request.queue.id, fence: fence, coverage: coverage)
+        remember(request.operations, unmappedByBuffer: body.unmappedByBuffer)
+        return (job, BindResult(fence: fence, operations: body.takeRecords()))
+    }
+
+    /// For fault reports.
+    private func remember(_ operations: [BindOperation], unmappedByBuffer: [VirtualRange]) {
         let now = Runtime.now()
-        for operation in request.operations {
+        for operation in operations where operation.kind != .unmapAll {
             history.append(
                 OperationRecord(
                     kind: operation.kind, address: operation.address, range: operation.range,
                     time: now))
         }
-        return (job, BindResult(fence: fence, operations: body.takeRecords()))
+        for range in unmappedByBuffer {
+            history.append(
+                OperationRecord(
+                    kind: .unmapAll, address: range.address, range: range.bytes, time: now))
+        }
     }
 
     private func apply(

@@ -54,6 +54,14 @@ public final class DeviceVM: @unchecked Sendable {
     /// Bind queues without a handle, by id: they end with their last job.
     private var retiredQueues: Set<UInt64> = []
 
+    /// Set before the first queue is stopped: from then on no bind job changes a page table, because
+    /// jobs that it was planned to follow may have been cancelled.
+    private let isStopping = Atomic<Bool>(false)
+    /// The errno of the bind job that failed; set before its fence signals.
+    private let failure = Atomic<Int32>(0)
+    /// What jobs that did not execute would have cleared.
+    private let abandoned = Guarded(.leaf, [GPUVMObject]())
+
     init(
         id: UInt32, name: String, client: Client, start: UInt64, range: UInt64,
         reservedStart: UInt64, reservedRange: UInt64
@@ -146,14 +154,38 @@ public final class DeviceVM: @unchecked Sendable {
 
     /// Cancels all jobs and bans all queues. Does not wait.
     func cancelJobs() {
+        isStopping.store(true, ordering: .releasing)
         lock.withLock { for queue in queues { queue.kill() } }
     }
 
+    // MARK: what bind jobs ask and tell, without the VM's lock
+
+    /// Whether a bind job may go on.
+    var mayExecute: Bool {
+        !isStopping.load(ordering: .acquiring) && failure.load(ordering: .acquiring) == 0
+    }
+
+    /// A bind job failed: no other one goes on, and no request is accepted any more.
+    func fail(_ errno: Int32) {
+        _ = failure.compareExchange(expected: 0, desired: errno, ordering: .acquiringAndReleasing)
+    }
+
+    /// Keeps objects until no engine can reach them through this VM.
+    func abandon(_ objects: [GPUVMObject]) {
+        abandoned.withLock { $0.append(contentsOf: objects) }
+    }
+
     /// Whether the VM takes requests.
-    public var currentCondition: Condition { lock.withLock { condition } }
+    public var currentCondition: Condition {
+        lock.withLock {
+            noteFailure()
+            return condition
+        }
+    }
 
     /// Throws ENOENT unless the VM is active; under the lock.
     func checkUsable() throws(DeviceError) {
+        noteFailure()
         switch condition {
         case .active: return
         case .closed: throw .vmUnusable(vm: id, reason: "was closed")
@@ -167,20 +199,23 @@ public final class DeviceVM: @unchecked Sendable {
         }
     }
 
-    /// Bans the VM after an unexpected failure of an asynchronous bind: its page tables are no
-    /// longer what its tree says.
-    func ban(errno: Int32) {
-        let wasActive = lock.withLock { () -> Bool in
-            guard condition == .active else { return false }
-            condition = .banned(errno: errno)
-            for queue in queues { queue.kill() }
-            return true
-        }
-        if wasActive { device.events.post(.vmBanned(client: client, vm: id, errno: errno)) }
+    /// Bans the VM if a bind job of it failed: its page tables are no longer what its tree says.
+    private func noteFailure() {
+        let errno = failure.load(ordering: .acquiring)
+        guard errno != 0, condition == .active else { return }
+        condition = .banned(errno: errno)
+        for queue in queues { queue.kill() }
+    }
+
+    /// Bans the VM after the failure of a bind job, and says what happened.
+    func ban() -> DeviceEvent {
+        lock.withLock { noteFailure() }
+        return .vmBanned(client: client, vm: id, errno: failure.load(ordering: .relaxed))
     }
 
     /// The first half of ``close()``, which does not wait: no request and no job begins any more.
     func beginClose() {
+        isStopping.store(true, ordering: .releasing)
         lock.withLock {
             condition = .closed
             for queue in queues { queue.close() }
@@ -204,6 +239,12 @@ public final class DeviceVM: @unchecked Sendable {
             usage.mappings.subtract(space.mappingCount, ordering: .relaxed)
             space.close()
         }
+        // Frames are freed outside of the VM's lock; no entry and no TLB leads there any more.
+        let objects = abandoned.withLock { list in
+            defer { list = [] }
+            return list
+        }
+        withExtendedLifetime(objects) {}
     }
 }
 

@@ -10,7 +10,7 @@ struct PendingBinds {
     private struct Entry {
         var queue: UInt64
         var fence: Fence
-        var ranges: [Range<UInt64>]
+        var coverage: AddressRanges
     }
 
     private var entries: [Entry] = []
@@ -18,20 +18,20 @@ struct PendingBinds {
     /// The number of jobs that have not executed.
     var count: Int { entries.count { !$0.fence.isSignalled } }
 
-    /// Calls `body` with the fence of each pending job of another queue that overlaps `ranges`.
+    /// Calls `body` with the fence of each pending job of another queue that overlaps `coverage`.
     ///
-    /// Complexity: O(pending jobs · their ranges · `ranges`); finished jobs are forgotten first.
+    /// Complexity: O(pending jobs + the ranges of those that lie near); finished jobs are forgotten
+    /// first.
     mutating func forEachDependency(
-        of ranges: [Range<UInt64>], queue: UInt64, _ body: (Fence) -> Void
+        of coverage: AddressRanges, queue: UInt64, _ body: (Fence) -> Void
     ) {
         entries.removeAll { $0.fence.isSignalled }
         for entry in entries where entry.queue != queue {
-            let overlaps = entry.ranges.contains { old in ranges.contains { $0.overlaps(old) } }
-            if overlaps { body(entry.fence) }
+            if coverage.overlaps(entry.coverage) { body(entry.fence) }
         }
     }
 
-    mutating func append(queue: UInt64, fence: Fence, ranges: [Range<UInt64>]) {
-        entries.append(Entry(queue: queue, fence: fence, ranges: ranges))
+    mutating func append(queue: UInt64, fence: Fence, coverage: AddressRanges) {
+        entries.append(Entry(queue: queue, fence: fence, coverage: coverage))
     }
 }

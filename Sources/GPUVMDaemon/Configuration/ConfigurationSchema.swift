@@ -68,6 +68,12 @@ enum ConfigurationSchema {
             "quotas.jobs_in_flight", \.quotas.jobsInFlight, 1...65_536,
             "Unfinished jobs of a client."),
         .count(
+            "quotas.bind_ops_in_flight", \.quotas.bindOperationsInFlight, 1...16_777_216,
+            "Operations in a client's unfinished binds."),
+        .size(
+            "quotas.page_table_bytes", \.quotas.pageTableBytes, 64 * kib...16 * gib,
+            multipleOf: 4 * kib, "Page-table memory that a client's VMs may hold or reserve."),
+        .count(
             "quotas.fence_fds", \.quotas.fenceDescriptors, 1...1_000_000,
             "Descriptors kept open for a client's exported fences and eventfds."),
 

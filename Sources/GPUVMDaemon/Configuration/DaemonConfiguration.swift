@@ -51,7 +51,7 @@ public struct DaemonConfiguration: Sendable, Equatable {
         /// System memory for buffer objects, placed there or evicted to it.
         public var systemMemory: UInt64 = 4 << 30
         /// Private video memory for page tables.
-        public var pageTableMemory: UInt64 = 256 << 20
+        public var pageTableMemory: UInt64 = 2 << 30
         /// Engines that execute command streams.
         public var copyEngines = 2
         /// Threads that write page tables for bind queues.
@@ -78,6 +78,11 @@ public struct DaemonConfiguration: Sendable, Equatable {
         public var mappings = 4_000_000
         /// Jobs submitted whose fences have not signalled.
         public var jobsInFlight = 16_384
+        /// Operations in binds whose fences have not signalled.
+        public var bindOperationsInFlight = 1 << 20
+        /// Page-table memory in tables, in reserve for the splitting of large leaves, and promised
+        /// to unfinished binds.
+        public var pageTableBytes: UInt64 = 1 << 30
         /// Descriptors that the daemon keeps open for exported fences and registered eventfds.
         public var fenceDescriptors = 1024
 

@@ -37,6 +37,8 @@ public enum DeviceSessions {
         device.quotas.syncobjs = daemon.quotas.syncobjs
         device.quotas.mappings = daemon.quotas.mappings
         device.quotas.jobsInFlight = daemon.quotas.jobsInFlight
+        device.quotas.operationsInFlight = daemon.quotas.bindOperationsInFlight
+        device.quotas.tablePages = Int(daemon.quotas.pageTableBytes >> 12)
         device.quotas.descriptors = daemon.quotas.fenceDescriptors
         return device
     }

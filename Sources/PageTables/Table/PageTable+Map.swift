@@ -105,7 +105,7 @@ extension FormattedPageTable {
                     dropLeafReserve(level - 1, count: Format.entriesPerTable, credits: &credits)
                     takeLeafReserve(level, credits: &credits)
                     link(table, slot, old: old, leaf)
-                    pool.retire(child, to: &retiring)
+                    retireTable(child, to: &retiring)
                 } else if !isLinked {
                     link(table, slot, old: old, Format.tableEntry(pool.address(child)))
                 }

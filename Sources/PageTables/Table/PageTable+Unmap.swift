@@ -58,7 +58,7 @@ extension FormattedPageTable {
                     retiring: &retiring)
                 if pool.live[Int(child)] == 0 {
                     unlink(table, slot)
-                    pool.retire(child, to: &retiring)
+                    retireTable(child, to: &retiring)
                 }
             }
             address = next

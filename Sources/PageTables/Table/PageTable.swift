@@ -25,7 +25,11 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
     let root: UInt32
     let lock = Lock(.pageTable)
     /// How many tables the large leaves hold in reserve; part of the pool's `reserved`.
-    var leafReserve = 0
+    var leafReserve = 0 {
+        didSet { held.add(leafReserve - oldValue, ordering: .relaxed) }
+    }
+    /// Tables and reserves, for who asks without the lock.
+    private let held = Atomic<Int>(1)
     private var isDestroyed = false
 
     /// Makes an empty table, which takes one page.
@@ -45,6 +49,9 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
 
     /// The physical address of the root table.
     public var rootAddress: PhysicalAddress { pool.address(root) }
+
+    /// How many pages of the pool are its tables or its leaves' reserves; takes no lock.
+    public var heldPages: Int { held.load(ordering: .relaxed) }
 
     /// The number of bits of a virtual address.
     public var addressBits: Int { Format.addressBits }
@@ -168,6 +175,13 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
                 slot += 1
             }
         }
+        retireTable(table, to: &retiring)
+    }
+
+    /// An unlinked table is no longer this page table's.
+    @inline(__always)
+    func retireTable(_ table: UInt32, to retiring: inout RetiredTables) {
+        held.subtract(1, ordering: .relaxed)
         pool.retire(table, to: &retiring)
     }
 
@@ -209,6 +223,7 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
     func takeTable(credits: inout Int) -> UInt32 {
         credits &-= 1
         precondition(credits >= 0, "a page-table operation outspent its reservation")
+        held.add(1, ordering: .relaxed)
         return pool.take()
     }
 
