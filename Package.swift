@@ -113,5 +113,12 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "GPUVMDaemon", "GPUVMClient", "Device", "WireProtocol", "CWireProtocol",
+                "CPlatform", "Fencing", "gpuvmd", "gpuvmctl",
+            ],
+            swiftSettings: strict),
     ]
 )

@@ -1,0 +1,64 @@
+# Two commands do everything: `make run` (the main job) and `make test`. Each installs what it lacks
+# with apt (as root, quietly, only if missing) and works offline afterwards.
+
+SWIFT ?= swift
+# What a Debian 12 machine with a Swift tool chain may lack: a C library to link against, and git
+# for SwiftPM.
+PACKAGES := git libc6-dev libstdc++-12-dev
+BUILD := $(SWIFT) build --quiet
+VECTORS := Tests/GPUVMCoreTests/Vectors
+# The thread sanitizer's link step needs lld: gold warns or crashes.
+TSAN := --sanitize=thread --scratch-path .build-tsan -Xswiftc -use-ld=lld
+
+.PHONY: run test ci lint test-tsan test-mutants packages docs clean
+
+run: packages
+	@echo "== build (release)"
+	@$(BUILD) -c release --product gpuvmd
+	@$(BUILD) -c release --product gpuvmctl
+	@echo "== the recorded kernel scenarios, through the core"
+	@.build/release/gpuvmctl vectors check $(VECTORS)
+	@echo "== the main job: a client process, a daemon, a simulated GPU"
+	@.build/release/gpuvmctl demo
+	@echo "run: PASS"
+
+test: packages lint
+	@echo "== build (debug, with tests)"
+	@$(BUILD) --build-tests
+	@echo "== tests"
+	@$(SWIFT) test --skip-build
+	@echo "test: PASS"
+
+ci: test test-tsan test-mutants
+	@$(MAKE) --no-print-directory run
+	@echo "ci: PASS"
+
+lint:
+	@echo "== lint"
+	@$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests
+	@echo "lint: PASS"
+
+# Concurrency under the thread sanitizer; a planted race proves that it would see one.
+test-tsan: packages
+	@Tests/run-tsan
+
+# Small deliberate defects, each of which must make a test fail.
+test-mutants: packages
+	@Tests/run-mutants
+
+docs: packages
+	@$(SWIFT) package generate-documentation --target GPUVMCore --target Fencing --target PageTables
+
+packages:
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' \
+	    || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "== installing$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+clean:
+	rm -rf .build .build-tsan .build-mutants
