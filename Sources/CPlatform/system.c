@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -96,6 +97,17 @@ ssize_t gpuvm_receive(int socket, struct gpuvm_message *message, int flags) {
         message->truncated |= 2;
     message->length = (size_t)received;
     return received;
+}
+
+int gpuvm_has_ended(int socket) {
+    // The end is seen only once the peer sends no more, and that stays so.
+    struct pollfd descriptor = {.fd = socket, .events = POLLRDHUP};
+    if (poll(&descriptor, 1, 0) <= 0)
+        return 0;
+    // Nothing is queued behind the end. Another message without bytes would look like that too, but
+    // its sender has gone.
+    char byte;
+    return recv(socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
 ssize_t gpuvm_send(int socket, const struct gpuvm_message *message, int flags) {

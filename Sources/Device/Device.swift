@@ -33,6 +33,7 @@ public final class Device: Sendable {
     /// Ends waits at their deadlines.
     public let timers: TimerQueue
     let counters = DeviceCounters()
+    let releases = ReleaseBarrier()
 
     private let registry = Guarded(.device, DeviceRegistry())
     private let nextClientID = Atomic<UInt32>(1)

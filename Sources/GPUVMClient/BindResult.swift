@@ -23,4 +23,7 @@ public struct BindResult: Sendable {
     public let fence: FenceID
     /// The operations on the VA tree in their order; empty unless they were asked for.
     public let operations: [gpuvm_op_record]
+    /// How many operations followed those: more than one reply has room for, or all of them if the
+    /// daemon lacked the memory or the descriptor for a long reply. The bind itself is complete.
+    public let omittedOperations: Int
 }

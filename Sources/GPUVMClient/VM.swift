@@ -28,7 +28,8 @@ public final class VM: Sendable {
     ///
     /// - Parameters:
     ///   - queue: A bind queue of this VM; nil is the VM's own.
-    ///   - returningOperations: Has ``BindResult/operations`` filled.
+    ///   - returningOperations: Has ``BindResult/operations`` filled, with as many as one reply
+    ///     carries.
     /// - Throws: EINVAL, ENOENT (a handle; a closed or banned VM), ENOSPC, ENOMEM; the VM is then
     ///   as it was.
     @discardableResult
@@ -72,7 +73,7 @@ public final class VM: Sendable {
         ) { $0.op_count }
         return BindResult(
             fence: FenceID(context: head.fence_context, sequence: head.fence_sequence),
-            operations: records)
+            operations: records, omittedOperations: Int(head.ops_omitted))
     }
 }
 

@@ -11,16 +11,27 @@ public enum VectorCheck {
     ) throws(VectorError) -> (passed: Int, failed: Int) {
         var passed = 0
         var failed = 0
-        for path in try VectorFiles.expand(paths) {
-            if let difference = firstDifference(in: try VectorFiles.lines(of: path)) {
-                failed += 1
-                output("\(path): \(difference)")
-            } else {
+        try compare(paths: paths) { path, difference in
+            guard let difference else {
                 passed += 1
+                return
             }
+            failed += 1
+            output("\(path): \(difference)")
         }
         output("\(passed) passed, \(failed) failed")
         return (passed, failed)
+    }
+
+    /// Runs every file as ``run(paths:output:)`` does.
+    ///
+    /// - Parameter body: Gets each file's path and its first differing line, nil if there is none.
+    public static func compare(
+        paths: [String], _ body: (_ path: String, _ difference: String?) -> Void
+    ) throws(VectorError) {
+        for path in try VectorFiles.expand(paths) {
+            body(path, firstDifference(in: try VectorFiles.lines(of: path)))
+        }
     }
 
     private static func firstDifference(in lines: [String]) -> String? {

@@ -10,14 +10,21 @@ public struct OutgoingMessage: ~Copyable, Sendable {
     /// The bytes that go through the socket.
     public let bytes: [UInt8]
     private let fds: FDList
+    /// Keeps a borrowed descriptor open.
+    private let owner: (any AnyObject & Sendable)?
 
     /// Completes a message.
     ///
     /// - Parameters:
     ///   - writer: A header, whose length and flags are filled in here, and the contents.
     ///   - fds: The descriptors of the opcode.
+    ///   - owner: Lives as long as the message.
     /// - Throws: EMSGSIZE above GPUVM_MAX_EXTERNAL bytes; EMFILE, ENOMEM if there is no memfd.
-    init(_ writer: consuming MessageWriter, fds: consuming FDList) throws(WireError) {
+    init(
+        _ writer: consuming MessageWriter, fds: consuming FDList,
+        owner: (any AnyObject & Sendable)? = nil
+    ) throws(WireError) {
+        self.owner = owner
         let headerBytes = MemoryLayout<gpuvm_header>.size
         let total = writer.bytes.count
         var header = writer.bytes.withUnsafeBytes { $0.loadUnaligned(as: gpuvm_header.self) }
@@ -44,11 +51,18 @@ public struct OutgoingMessage: ~Copyable, Sendable {
         self.fds = fds
     }
 
-    /// Completes a message that is known to be short and to carry no descriptors.
-    init(short writer: consuming MessageWriter) {
+    /// Completes a message that is known to be short.
+    ///
+    /// - Precondition: It has at most GPUVM_MAX_INLINE bytes.
+    init(
+        short writer: consuming MessageWriter, fds: consuming FDList = FDList(),
+        owner: (any AnyObject & Sendable)? = nil
+    ) {
+        precondition(writer.bytes.count <= Int(GPUVM_MAX_INLINE), "a long message goes by memfd")
         writer.replace(at: 0, with: UInt32(writer.bytes.count))
         bytes = writer.bytes
-        fds = FDList()
+        self.fds = fds
+        self.owner = owner
     }
 
     /// Sends the message.

@@ -9,6 +9,7 @@ public struct ReplyBuilder: ~Copyable, Sendable {
     private let serial: UInt32
     private var writer: MessageWriter
     private var fds = FDList()
+    private var owner: (any AnyObject & Sendable)?
 
     /// Starts the reply to a request.
     public init(to opcode: Opcode, serial: UInt32) {
@@ -42,11 +43,28 @@ public struct ReplyBuilder: ~Copyable, Sendable {
         fds.append(borrowing: fd)
     }
 
+    /// Adds a descriptor that `owner` keeps open as long as it lives; the reply keeps `owner`.
+    ///
+    /// - Precondition: Called once.
+    public mutating func attach(borrowing fd: Int32, of owner: any AnyObject & Sendable) {
+        precondition(self.owner == nil, "a reply keeps one owner of a descriptor")
+        self.owner = owner
+        fds.append(borrowing: fd)
+    }
+
     /// Completes the reply; one of more than GPUVM_MAX_INLINE bytes goes by sealed memfd.
     ///
     /// - Throws: EMSGSIZE above GPUVM_MAX_EXTERNAL bytes; EMFILE, ENOMEM for a long one.
     public consuming func finish() throws(WireError) -> OutgoingMessage {
-        try OutgoingMessage(writer, fds: fds)
+        try OutgoingMessage(writer, fds: fds, owner: owner)
+    }
+
+    /// Completes a reply that is short whatever it says: needs nothing of the host, so that a request
+    /// that has been carried out is answered so.
+    ///
+    /// - Precondition: It has at most GPUVM_MAX_INLINE bytes.
+    public consuming func finishInline() -> OutgoingMessage {
+        OutgoingMessage(short: writer, fds: fds, owner: owner)
     }
 
     /// The reply to a request that failed.

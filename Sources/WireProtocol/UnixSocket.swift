@@ -98,7 +98,8 @@ public final class UnixSocket: Sendable {
 
     /// Receives the next message; blocks for it if `blocking`.
     ///
-    /// - Returns: Nil at the end of the stream. The bytes lie in `buffer`, until it is used again.
+    /// - Returns: Nil at the end of the stream. The bytes lie in `buffer`, until it is used again; a
+    ///   message may have none.
     /// - Throws: EAGAIN when there is none and `blocking` is false; ECONNRESET.
     public func receive(
         into buffer: borrowing MessageBuffer, blocking: Bool = true
@@ -111,7 +112,7 @@ public final class UnixSocket: Sendable {
             throw WireError(Errno(rawValue: Int32(-result)), "a message cannot be received")
         }
         let fds = FDList(adopting: message)
-        guard result > 0 else { return nil }
+        if result == 0, fds.count == 0, gpuvm_has_ended(rawValue) != 0 { return nil }
         return ReceivedMessage(
             bytes: UnsafeRawBufferPointer(rebasing: buffer.bytes[0..<result]), fds: fds,
             bytesWereCut: message.truncated & 1 != 0, fdsWereCut: message.truncated & 2 != 0)

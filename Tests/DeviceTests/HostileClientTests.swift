@@ -142,6 +142,29 @@ struct HostileClientTests {
         _ = try fixture.client.createBuffer(name: "b", size: 4 << 20, placement: .vram)
     }
 
+    @Test("Memory that an executed unmap gives back is there for who has seen its fence")
+    func releasedMemoryIsThere() throws {
+        let fixture = try DeviceFixture()
+        let (vm, _) = try fixture.makeVM()
+        for _ in 0..<200 {
+            // All of VRAM, mapped, closed, unmapped: only the job still holds it.
+            var refusal: DeviceError?
+            var made: (handle: UInt32, buffer: BufferObject)?
+            do throws(DeviceError) {
+                made = try fixture.client.createBuffer(
+                    name: "all", size: 64 << 20, placement: .vram)
+            } catch {
+                refusal = error
+            }
+            #expect(refusal?.errno == nil, "\(refusal?.description ?? "")")
+            guard let made else { return }
+            try fixture.bind(
+                vm, [BindOperation(.map, address: 0, range: 64 << 20, buffer: made.buffer)])
+            try fixture.client.closeBuffer(made.handle)
+            try fixture.bind(vm, [BindOperation(.unmap, address: 0, range: 64 << 20)])
+        }
+    }
+
     @Test("One client cannot take the page-table memory of all")
     func tableQuota() throws {
         let fixture = try DeviceFixture(tables: 64 << 20) { $0.quotas.tablePages = 2000 }

@@ -168,13 +168,15 @@ import WireProtocol
         #expect(try raw.call(.status).status == 0)
     }
 
-    @Test func anEmptyMessageEndsItsConnectionOnly() throws {
+    @Test func anEmptyMessageIsAnsweredAndEndsNothing() throws {
         let daemon = try TestDaemon()
         let connection = try daemon.connect("bystander")
-        let before = try daemon.counts(connection)
         let attacker = try Attacker(daemon)
         #expect(send(attacker.raw.socket.rawValue, nil, 0, Int32(MSG_NOSIGNAL)) == 0)
-        #expect(try daemon.settle(connection, to: before) == before)
+        let answer = try attacker.raw.receive()
+        #expect(answer.status == EINVAL)
+        #expect(try attacker.raw.call(.status).status == 0, "the connection goes on")
+        #expect(try connection.status().clients == 2)
     }
 
     @Test func extremeButRightNumbersAreServed() throws {

@@ -17,6 +17,24 @@ import WireProtocol
 
     private func number(_ value: Any?) -> UInt64? { (value as? NSNumber)?.uint64Value }
 
+    @Test func vectorsCheckSpeaksJSONAndItsExitStatus() throws {
+        let folder = try TemporaryDirectory()
+        let good = folder.path + "/good.jsonl"
+        let bad = folder.path + "/bad.jsonl"
+        try #"{"i":"vm 0 10000 0 0","o":{"ok":true,"warns":0}}"#.write(
+            toFile: good, atomically: true, encoding: .utf8)
+        try #"{"i":"vm 0 10000 0 0","o":{"ok":true,"warns":7}}"#.write(
+            toFile: bad, atomically: true, encoding: .utf8)
+        let fine = try json(["vectors", "check", "--json", good])
+        #expect(number(fine["schema_version"]) == 1)
+        #expect(number(fine["passed"]) == 1 && number(fine["failed"]) == 0)
+        let (status, text) = try ChildProcess(
+            "gpuvmctl", ["vectors", "check", good, bad]
+        ).waitForEnd()
+        #expect(status == 1)
+        #expect(text.contains(bad) && text.hasSuffix("1 passed, 1 failed\n"))
+    }
+
     @Test func ctlShowsInJSONWhatThereIs() throws {
         let daemon = try DaemonProcess()
         let connection = try daemon.connect("shown")

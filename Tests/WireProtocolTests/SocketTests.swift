@@ -88,7 +88,7 @@ import WireProtocol
         var builder = ReplyBuilder(to: .vmBind, serial: 4)
         builder.append(
             gpuvm_vm_bind_reply(
-                fence_context: 1, fence_sequence: 2, op_count: 1000, reserved: 0))
+                fence_context: 1, fence_sequence: 2, op_count: 1000, ops_omitted: 0))
         builder.append(
             contentsOf: [gpuvm_op_record](repeating: gpuvm_op_record(), count: 1000))
         let message = try builder.finish()

@@ -46,6 +46,9 @@ struct gpuvm_message {
 /// recvmsg(2) with MSG_CMSG_CLOEXEC; fds beyond GPUVM_MAX_FDS are closed and `truncated` says so.
 /// Returns the number of bytes, 0 at end of file, or -errno. `flags`: MSG_DONTWAIT or 0.
 ssize_t gpuvm_receive(int socket, struct gpuvm_message *message, int flags);
+/// After a gpuvm_receive that returned 0 and no fd: 1 if that was the end of the stream, 0 if it was
+/// a message without bytes. Never blocks.
+int gpuvm_has_ended(int socket);
 /// sendmsg(2) with MSG_NOSIGNAL and the message's fds; `flags`: MSG_DONTWAIT or 0.
 ssize_t gpuvm_send(int socket, const struct gpuvm_message *message, int flags);
 /// SO_COOKIE: the identity of a socket, never used twice while the machine runs.
@@ -88,6 +91,9 @@ struct gpuvm_thread_state {
     // Chain nodes that this thread has yet to signal: a queue, so that no cascade recurses.
     void *ready_first, *ready_last;
     uint32_t ready_draining;
+    // Waiters of sync objects that this thread has yet to tell of their fence: a queue as well.
+    uint32_t available_draining;
+    void *available_first, *available_last;
 };
 /// The calling thread's own state; valid until the thread ends.
 struct gpuvm_thread_state *gpuvm_thread_state(void);

@@ -203,11 +203,13 @@ struct gpuvm_vm_bind {
 };
 #define GPUVM_VM_BIND_ASYNC 0x1u       // without it: no waits and no signals; replied when executed
 #define GPUVM_VM_BIND_RETURN_OPS 0x2u  // the reply lists the operations that the request became
-// Followed by gpuvm_op_record[op_count].
+// Followed by gpuvm_op_record[op_count]: the first of the op_count + ops_omitted that there are. A
+// bind that was submitted is never answered with an error for want of room for its records: those
+// beyond GPUVM_MAX_EXTERNAL are omitted, and all if the daemon has no memfd for them.
 struct gpuvm_vm_bind_reply {
     uint64_t fence_context, fence_sequence;  // of the bind job; see GPUVM_FENCE_INFO
     uint32_t op_count;
-    uint32_t reserved;
+    uint32_t ops_omitted;
 };
 
 enum gpuvm_op_kind {

@@ -22,12 +22,30 @@ extension Client {
     ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
         let bytes = try pages(size)
         let vm: DeviceVM? = if let vmHandle { try self.vm(vmHandle) } else { nil }
-        let charge = try BufferCharge(bytes: bytes, to: usage, within: quotas)
-        let buffer = try makeBuffer(name: name, region: placement, vm: vm, charge: charge) {
-            () throws(MemoryError) in
-            try SharedMemory(name: name, bytes: bytes)
+        let buffer = try retryingAfterReleases { () throws(DeviceError) in
+            let charge = try BufferCharge(bytes: bytes, to: usage, within: quotas)
+            return try makeBuffer(name: name, region: placement, vm: vm, charge: charge) {
+                () throws(MemoryError) in
+                try SharedMemory(name: name, bytes: bytes)
+            }
         }
         return (try insert(buffer), buffer)
+    }
+
+    /// Runs `body`, and once more if memory or a quota is used up while jobs are just giving some
+    /// back.
+    private func retryingAfterReleases(
+        _ body: () throws(DeviceError) -> BufferObject
+    ) throws(DeviceError) -> BufferObject {
+        do throws(DeviceError) {
+            return try body()
+        } catch {
+            switch error {
+            case .memory(.exhausted), .quota: device.releases.wait()
+            default: throw error
+            }
+        }
+        return try body()
     }
 
     /// Makes a handle for the memory of a descriptor, which this takes over.

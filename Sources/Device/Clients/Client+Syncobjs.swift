@@ -82,7 +82,7 @@ extension Client {
 
     /// The sync objects of an array of points, all of them or none.
     ///
-    /// - Throws: ENOENT; EINVAL for a timeline's point 0.
+    /// - Throws: ENOENT.
     public func syncobjs(_ points: [SyncPoint]) throws(DeviceError) -> [(Syncobj, UInt64)] {
         var found: [(Syncobj, UInt64)] = []
         found.reserveCapacity(points.count)
@@ -90,12 +90,15 @@ extension Client {
         return found
     }
 
-    /// Signals from the host.
+    /// Signals from the host: replaces a binary object's fence, adds a point to a timeline.
+    ///
+    /// A timeline's point 0 is added like any other and so never above the last one, as in
+    /// drm_syncobj_timeline_signal_ioctl (drivers/gpu/drm/drm_syncobj.c): pending points stay.
     ///
     /// - Throws: ENOENT for any handle; then none is signalled.
     public func signal(_ points: [SyncPoint]) throws(DeviceError) {
-        for (object, point) in try syncobjs(points) {
-            if point == 0 { object.signal() } else { object.signal(point: point) }
+        for (point, (object, _)) in zip(points, try syncobjs(points)) {
+            if point.isTimeline { object.signal(point: point.point) } else { object.signal() }
         }
     }
 
@@ -108,7 +111,8 @@ extension Client {
 
     // MARK: what submissions need
 
-    /// The in-fences of a submission, which must have been submitted themselves.
+    /// The in-fences of a submission, which must have been submitted themselves; a timeline's point 0
+    /// is the fence of its last point.
     ///
     /// - Throws: ENOENT, EINVAL.
     func resolve(waits: [SyncPoint]) throws(DeviceError) -> [Fence] {

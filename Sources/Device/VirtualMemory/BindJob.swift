@@ -98,6 +98,7 @@ final class BindJob: JobBody, @unchecked Sendable {
         // What an executed job did not use is promised to others again.
         plan.returnReservation()
         guard let vm else { return }
+        vm.device.releases.begin()
         vm.device.counters.bindJobs.add(1, ordering: .relaxed)
         if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
     }
@@ -109,6 +110,7 @@ final class BindJob: JobBody, @unchecked Sendable {
     }
 
     func released(error: Int32) {
+        let device = vm?.device
         if let vm {
             if failure != 0 && failure != ECANCELED { vm.device.events.postBan(of: vm) }
             #if MUTANTS
@@ -122,6 +124,7 @@ final class BindJob: JobBody, @unchecked Sendable {
             }
         }
         finish()
+        device?.releases.end()
     }
 
     private func finish() {

@@ -26,19 +26,18 @@ public final class Syncobj: @unchecked Sendable {
 
     /// Puts `fence` in the place of whatever the object holds; nil empties it.
     public func replaceFence(_ fence: Fence?) {
-        var old: Fence?
-        var available: SyncobjWaiter?
+        var available = AvailableWaiters()
         lock.lock()
-        old = head
+        let old = head
         if old !== fence {
             stopWatching()
             head = fence
             startWatching()
-            available = takeAvailable()
+            takeAvailable(&available)
             rewriteMirrors(replaced: true, clean: old?.isSignalled ?? true)
         }
         lock.unlock()
-        Self.announce(available)
+        available.tell()
         withExtendedLifetime(old) {}
     }
 
@@ -52,17 +51,18 @@ public final class Syncobj: @unchecked Sendable {
     ///   - fence: What the point stands for.
     ///   - point: Its number.
     public func addPoint(_ node: FenceChain, fence: Fence, point: UInt64) {
+        var available = AvailableWaiters()
         lock.lock()
         let old = head
         let joined = node.link(after: old, fence: fence, point: point)
         if !joined { stopWatching() }
         head = node
         if !joined { startWatching() }
-        let available = takeAvailable()
+        takeAvailable(&available)
         rewriteMirrors(replaced: !joined, clean: old?.isSignalled ?? true)
         lock.unlock()
         node.arm()
-        Self.announce(available)
+        available.tell()
         withExtendedLifetime(old) {}
     }
 
@@ -160,31 +160,15 @@ public final class Syncobj: @unchecked Sendable {
         lock.withLock { waiters.remove(waiter) }
     }
 
-    /// Takes off those whose point has a fence now, linked by `nextWaiter`; under the lock.
-    private func takeAvailable() -> SyncobjWaiter? {
-        var taken: SyncobjWaiter?
-        var last: SyncobjWaiter?
+    /// Takes off those whose point has a fence now; under the lock.
+    private func takeAvailable(_ available: inout AvailableWaiters) {
         var next = waiters.first
         while let waiter = next {
             next = waiter.nextWaiter
             let state = Self.find(waiter.point, in: head)
             if case .missing = state { continue }
             _ = waiters.remove(waiter)
-            waiter.found = state
-            if let last { last.nextWaiter = waiter } else { taken = waiter }
-            last = waiter
-        }
-        return taken
-    }
-
-    private static func announce(_ taken: SyncobjWaiter?) {
-        var next = taken
-        while let waiter = next {
-            next = waiter.nextWaiter
-            waiter.nextWaiter = nil
-            let state = waiter.found
-            waiter.found = .missing
-            waiter.becameAvailable(state)
+            available.append(waiter, state)
         }
     }
 

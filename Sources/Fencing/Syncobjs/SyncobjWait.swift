@@ -14,7 +14,8 @@ import Synchronization
 /// - a fence that signals with an error has signalled.
 ///
 /// The completion runs exactly once: on the caller's thread, the thread that signals (inside a
-/// ``SignallingSection``) or the timer's, with no lock held. A wait without a deadline that is
+/// ``SignallingSection``) or the timer's, with no lock held. It may change sync objects: who waits
+/// for those is told after it, so that no chain of waits recurses. A wait without a deadline that is
 /// neither satisfied nor cancelled lives as long as its objects' fences: cancel what a client that
 /// has gone left behind.
 ///

@@ -1,4 +1,7 @@
-// @unchecked: the links and `found` are guarded by the lock of the sync object it is listed at.
+import CPlatform
+
+// @unchecked: the links and `found` are guarded by the lock of the sync object it is listed at; once
+// taken off to be told, they are the telling thread's.
 /// A node that waits at a ``Syncobj`` until its point has a fence, and then at that fence.
 ///
 /// Source: `struct syncobj_wait_entry` (drivers/gpu/drm/drm_syncobj.c).
@@ -14,7 +17,8 @@ class SyncobjWaiter: FenceCallback, @unchecked Sendable {
         self.point = point
     }
 
-    /// Called once, without locks, when the point has got a fence after the node was listed.
+    /// Called once, without locks, when the point has got a fence after the node was listed: soon
+    /// after, but not before a waiter that is being told on this thread is through.
     func becameAvailable(_ state: FenceChain.PointState) {}
 }
 
@@ -48,5 +52,44 @@ struct SyncobjWaiterList: ~Copyable {
     /// Takes all off, one by one: a list released by its head would recurse to its end.
     mutating func removeAll() {
         while let waiter = first { _ = remove(waiter) }
+    }
+}
+
+/// Waiters whose point has got a fence: taken off a list under its lock, told without it.
+struct AvailableWaiters: ~Copyable {
+    private var first: SyncobjWaiter?
+    private unowned(unsafe) var last: SyncobjWaiter?
+
+    /// Adds a waiter that is on no list.
+    mutating func append(_ waiter: SyncobjWaiter, _ state: FenceChain.PointState) {
+        waiter.found = state
+        if let last { last.nextWaiter = waiter } else { first = waiter }
+        last = waiter
+    }
+
+    /// Tells them in their order; called without locks.
+    ///
+    /// What is told may change another sync object, whose waiters change a third one, as long as
+    /// clients like (SYNCOBJ_TRANSFER with WAIT_FOR_SUBMIT). So a change made by a waiter that is
+    /// being told appends to the thread's queue, and its own waiters have their turn later.
+    consuming func tell() {
+        guard let first, let last else { return }
+        let thread = gpuvm_thread_state()!
+        if let end = thread.pointee.available_last {
+            Unmanaged<SyncobjWaiter>.fromOpaque(end).takeUnretainedValue().nextWaiter = first
+        } else {
+            thread.pointee.available_first = Unmanaged.passRetained(first).toOpaque()
+        }
+        thread.pointee.available_last = Unmanaged.passUnretained(last).toOpaque()
+        if thread.pointee.available_draining != 0 { return }
+        thread.pointee.available_draining = 1
+        while let entry = thread.pointee.available_first {
+            let waiter = Unmanaged<SyncobjWaiter>.fromOpaque(entry).takeRetainedValue()
+            let next = exchange(&waiter.nextWaiter, with: nil)
+            thread.pointee.available_first = next.map { Unmanaged.passRetained($0).toOpaque() }
+            if next == nil { thread.pointee.available_last = nil }
+            waiter.becameAvailable(exchange(&waiter.found, with: .missing))
+        }
+        thread.pointee.available_draining = 0
     }
 }

@@ -25,10 +25,8 @@ extension Session {
         }
         var builder = ReplyBuilder(to: .boCreate, serial: message.serial)
         builder.append(reply(for: made.handle, made.buffer))
-        // The builder borrows the number; the handle keeps the buffer until the reply is sent, but a
-        // BO_CLOSE of another connection could race, so the reply owns a duplicate.
-        builder.attach(try duplicate(made.buffer))
-        return try builder.finish()
+        builder.attach(borrowing: made.buffer.backing.descriptor, of: made.buffer)
+        return builder.finishInline()
     }
 
     func importBuffer(
@@ -46,7 +44,7 @@ extension Session {
         }
         var builder = ReplyBuilder(to: .boImport, serial: message.serial)
         builder.append(reply(for: made.handle, made.buffer))
-        return try builder.finish()
+        return builder.finishInline()
     }
 
     func exportBuffer(
@@ -55,8 +53,8 @@ extension Session {
         let handle = try readHandle(message)
         let buffer = try onDevice { () throws(DeviceError) in try client.exportBuffer(handle) }
         var builder = ReplyBuilder(to: .boExport, serial: message.serial)
-        builder.attach(try duplicate(buffer))
-        return try builder.finish()
+        builder.attach(borrowing: buffer.backing.descriptor, of: buffer)
+        return builder.finishInline()
     }
 
     func bufferInfo(
@@ -80,9 +78,5 @@ extension Session {
     private func reply(for handle: UInt32, _ buffer: BufferObject) -> gpuvm_bo_reply {
         gpuvm_bo_reply(
             handle: handle, placement: buffer.placement.rawValue, size: buffer.size)
-    }
-
-    private func duplicate(_ buffer: BufferObject) throws(WireError) -> OwnedFD {
-        try OwnedFD(duplicating: buffer.backing.descriptor)
     }
 }

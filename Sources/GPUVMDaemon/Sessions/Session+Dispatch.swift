@@ -82,7 +82,15 @@ extension Session {
         let client = device.makeClient(
             name: name.isEmpty ? "pid-\(credentials.pid)" : name, process: credentials.pid,
             user: credentials.uid, isPrivileged: server.isPrivileged(credentials))
-        // From here on the session's end closes the client.
+        let chunk: Int32
+        do throws(WireError) {
+            chunk = try fenceChunk(client, 0)
+        } catch {
+            // Nobody has heard of the client: the connection may try again.
+            client.close()
+            throw error
+        }
+        // From here on the session's end closes the client, and nothing fails.
         adopt(client)
         logger.info("client connected", metadata: ["uid": "\(credentials.uid)"])
         var reply = gpuvm_hello_reply()
@@ -103,8 +111,8 @@ extension Session {
         reply.server = WireName.encode(server.name)
         var builder = ReplyBuilder(to: .hello, serial: message.serial)
         builder.append(reply)
-        builder.attach(borrowing: try fenceChunk(client, 0))
-        return try builder.finish()
+        builder.attach(borrowing: chunk, of: client)
+        return builder.finishInline()
     }
 
     /// The most operations of one VM_BIND: what an external message has room for.
@@ -118,7 +126,7 @@ extension Session {
     ) throws(WireError) -> OutgoingMessage {
         let handle = try readHandle(message)
         try onDevice { () throws(DeviceError) in try close(handle) }
-        return try ReplyBuilder(to: message.opcode, serial: message.serial).finish()
+        return ReplyBuilder(to: message.opcode, serial: message.serial).finishInline()
     }
 
     func readHandle(_ message: borrowing IncomingMessage) throws(WireError) -> UInt32 {

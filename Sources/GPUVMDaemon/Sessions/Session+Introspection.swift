@@ -58,30 +58,13 @@ extension Session {
         return page
     }
 
-    /// One page of a list whose records are ordered by a key; the cursor is the last key sent.
-    private func reply<Record: BitwiseCopyable>(
-        _ message: borrowing IncomingMessage, _ records: [(key: UInt64, record: Record)]
-    ) throws(WireError) -> OutgoingMessage {
-        // A page stays inline: what does not fit comes with the next request.
-        let limit = (Int(GPUVM_MAX_INLINE) - 64) / MemoryLayout<Record>.stride
-        let page = records.prefix(limit)
-        var head = gpuvm_page_reply()
-        head.count = UInt32(page.count)
-        head.cursor = records.count > limit ? page.last?.key ?? 0 : 0
-        var builder = ReplyBuilder(to: message.opcode, serial: message.serial)
-        builder.append(head)
-        builder.append(contentsOf: page.map(\.record))
-        return try builder.finish()
-    }
-
     func clientList(
         _ client: Client, _ message: inout IncomingMessage
     ) throws(WireError) -> OutgoingMessage {
         let page = try readPage(message)
-        let clients = visibleClients(client).filter { UInt64($0.id) > page.cursor }
-        return try reply(
-            message,
-            clients.map { one in
+        return ListPage(
+            visibleClients(client), after: page.cursor, key: { UInt64($0.id) },
+            record: { one in
                 let counts = one.counts
                 var record = gpuvm_client_record()
                 record.client_id = one.id
@@ -95,17 +78,19 @@ extension Session {
                 record.requests = counts.requests
                 record.failed_requests = counts.failedRequests
                 record.name = WireName.encode(one.name)
-                return (UInt64(one.id), record)
-            })
+                return record
+            }
+        ).reply(to: message)
     }
 
     func vmList(
         _ client: Client, _ message: inout IncomingMessage
     ) throws(WireError) -> OutgoingMessage {
         let page = try readPage(message)
-        let vms = visibleClients(client).flatMap(\.allVMs)
-            .filter { UInt64($0.vm.id) > page.cursor }.sorted { $0.vm.id < $1.vm.id }
-        return try reply(message, vms.map { (UInt64($0.vm.id), record($0.vm, $0.handle)) })
+        return ListPage(
+            visibleClients(client).flatMap(\.allVMs), after: page.cursor,
+            key: { UInt64($0.vm.id) }, record: { record($0.vm, $0.handle) }
+        ).reply(to: message)
     }
 
     private func record(_ vm: DeviceVM, _ handle: UInt32) -> gpuvm_vm_record {
@@ -219,11 +204,10 @@ extension Session {
         _ client: Client, _ message: inout IncomingMessage
     ) throws(WireError) -> OutgoingMessage {
         let page = try readPage(message)
-        let queues = visibleClients(client).flatMap(\.allQueues)
-            .filter { UInt64($0.id) > page.cursor }.sorted { $0.id < $1.id }
-        return try reply(
-            message,
-            queues.map { queue in
+        return ListPage(
+            visibleClients(client).flatMap(\.allQueues), after: page.cursor,
+            key: { UInt64($0.id) },
+            record: { queue in
                 let status = queue.jobs.status
                 var record = gpuvm_queue_record()
                 record.id = queue.id
@@ -238,8 +222,9 @@ extension Session {
                 record.completed = status.jobs.completed
                 record.failed = status.jobs.failed
                 record.cancelled = status.jobs.cancelled
-                return (UInt64(queue.id), record)
-            })
+                return record
+            }
+        ).reply(to: message)
     }
 
     func faultList(
@@ -249,7 +234,9 @@ extension Session {
         let visible = Set(visibleClients(client).map(\.id))
         let faults = server.device.faults.reports(after: page.cursor, limit: .max)
             .filter { client.isPrivileged || visible.contains($0.client) }
-        return try reply(message, faults.map { ($0.id, record($0, for: client)) })
+        return ListPage(
+            faults, after: page.cursor, key: \.id, record: { record($0, for: client) }
+        ).reply(to: message)
     }
 
     private func record(_ fault: FaultReport, for client: Client) -> gpuvm_fault_record {

@@ -27,7 +27,7 @@ extension Session {
         }
         var builder = ReplyBuilder(to: .queueCreate, serial: message.serial)
         builder.append(gpuvm_handle_reply(handle: handle, reserved: 0))
-        return try builder.finish()
+        return builder.finishInline()
     }
 
     func queueInfo(
@@ -75,7 +75,7 @@ extension Session {
         var builder = ReplyBuilder(to: .exec, serial: message.serial)
         builder.append(
             gpuvm_exec_reply(fence_context: fence.context, fence_sequence: fence.sequenceNumber))
-        return try builder.finish()
+        return builder.finishInline()
     }
 
     func fenceInfo(

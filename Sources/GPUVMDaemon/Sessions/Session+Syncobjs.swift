@@ -15,7 +15,7 @@ extension Session {
         let made = try onDevice { () throws(DeviceError) in
             try client.createSyncobj(isSignalled: request.flags & GPUVM_SYNCOBJ_SIGNALED != 0)
         }
-        return try syncobjReply(client, message, made)
+        return try replyWithNewHandle(client, message, made)
     }
 
     /// The reply that tells a client its handle and slot, with the chunk's memfd if it is new.
@@ -25,10 +25,25 @@ extension Session {
         var builder = ReplyBuilder(to: message.opcode, serial: message.serial)
         builder.append(
             gpuvm_syncobj_reply(handle: made.handle, fence_slot: UInt32(made.slot)))
-        if announcesChunk(made.chunk) {
-            builder.attach(borrowing: try fenceChunk(client, made.chunk))
+        if lacksChunk(made.chunk) {
+            builder.attach(borrowing: try fenceChunk(client, made.chunk), of: client)
+            // The session's thread sends this reply before it makes another; a connection that
+            // cannot take it is cut.
+            noteSent(chunk: made.chunk)
         }
-        return try builder.finish()
+        return builder.finishInline()
+    }
+
+    /// As ``syncobjReply(_:_:_:)``; a handle that the client will not hear of is forgotten.
+    private func replyWithNewHandle(
+        _ client: Client, _ message: borrowing IncomingMessage, _ made: SyncobjHandle
+    ) throws(WireError) -> OutgoingMessage {
+        do throws(WireError) {
+            return try syncobjReply(client, message, made)
+        } catch {
+            try? client.destroySyncobj(made.handle)
+            throw error
+        }
     }
 
     /// The memfd of a chunk of the client's fence page, which keeps it.
@@ -66,7 +81,7 @@ extension Session {
             try files.syncobj(of: descriptor.rawValue)
         }
         let made = try onDevice { () throws(DeviceError) in try client.insert(object) }
-        return try syncobjReply(client, message, made)
+        return try replyWithNewHandle(client, message, made)
     }
 
     func exportSyncobj(
@@ -114,7 +129,7 @@ extension Session {
     ) throws(WireError) -> OutgoingMessage {
         let points = try readArray(message).points
         try onDevice { () throws(DeviceError) in try client.signal(points) }
-        return try ReplyBuilder(to: .syncobjSignal, serial: message.serial).finish()
+        return ReplyBuilder(to: .syncobjSignal, serial: message.serial).finishInline()
     }
 
     func resetSyncobjs(
@@ -122,7 +137,7 @@ extension Session {
     ) throws(WireError) -> OutgoingMessage {
         let points = try readArray(message).points
         try onDevice { () throws(DeviceError) in try client.reset(points) }
-        return try ReplyBuilder(to: .syncobjReset, serial: message.serial).finish()
+        return ReplyBuilder(to: .syncobjReset, serial: message.serial).finishInline()
     }
 
     func querySyncobjs(
@@ -160,7 +175,7 @@ extension Session {
         }
         guard request.flags & GPUVM_WAIT_FOR_SUBMIT != 0 else {
             try onFencing(transfer)
-            return try ReplyBuilder(to: .syncobjTransfer, serial: message.serial).finish()
+            return ReplyBuilder(to: .syncobjTransfer, serial: message.serial).finishInline()
         }
         try startWait(
             [SyncobjWait.Target(objects[0].0, point: source.point)],
@@ -209,7 +224,7 @@ extension Session {
     ) throws(WireError) {
         let opcode = message.opcode
         let serial = message.serial
-        let key = try reserveWait()
+        let key = try reserveWait(targets: targets.count)
         let wait = SyncobjWait.start(
             targets, flags: flags, deadline: deadline, timers: server.device.timers
         ) { [weak self] outcome in
@@ -224,12 +239,7 @@ extension Session {
     ) {
         finishWait(key)
         do throws(FencingError) {
-            let builder = try reply(try outcome.get(), serial)
-            do throws(WireError) {
-                send(try builder.finish())
-            } catch {
-                send(ReplyBuilder.failure(opcode: opcode.rawValue, serial: serial, error))
-            }
+            send(try reply(try outcome.get(), serial).finishInline())
         } catch {
             let failure = WireError(Errno(rawValue: error.errno), "\(error)")
             switch outcome {
@@ -264,7 +274,7 @@ extension Session {
                 descriptor.rawValue, flags: .available, signaller: server.eventFDs,
                 quota: client.descriptorQuota)
         }
-        let key = try reserveWait()
+        let key = try reserveWait(targets: 1)
         let wait = SyncobjWait.start(
             [SyncobjWait.Target(object, point: request.point)],
             flags: SyncobjWait.Flags(rawValue: request.flags).union(.forSubmit), deadline: .max,
@@ -274,7 +284,7 @@ extension Session {
             self?.finishWait(key)
         }
         if !keep(wait, as: key) { wait.cancel() }
-        return try ReplyBuilder(to: .syncobjEventfd, serial: message.serial).finish()
+        return ReplyBuilder(to: .syncobjEventfd, serial: message.serial).finishInline()
     }
 
     /// Runs `body` and turns its error into the wire's.

@@ -22,7 +22,7 @@ extension Session {
         }
         var builder = ReplyBuilder(to: .vmCreate, serial: message.serial)
         builder.append(gpuvm_handle_reply(handle: made.handle, reserved: 0))
-        return try builder.finish()
+        return builder.finishInline()
     }
 
     /// VM_BIND: asynchronous ones are answered at once, synchronous ones when they have executed.
@@ -54,14 +54,7 @@ extension Session {
                 vm: request.vm, queue: request.queue, operations: operations,
                 waits: waitPoints, signals: signalPoints, recordsOperations: returnsOperations)
         }
-        var body = gpuvm_vm_bind_reply()
-        body.fence_context = result.fence.context
-        body.fence_sequence = result.fence.sequenceNumber
-        body.op_count = UInt32(result.operations.count)
-        var builder = ReplyBuilder(to: .vmBind, serial: message.serial)
-        builder.append(body)
-        builder.append(contentsOf: result.operations.map { wire($0, for: client) })
-        let reply = try builder.finish()
+        let reply = bindReply(result.fence, result.operations, client, serial: message.serial)
         if isAsynchronous { return reply }
         let deferred = DeferredBindReply(reply, session: self, serial: message.serial)
         if !result.fence.addCallback(deferred) { deferred.fenceSignalled(result.fence) }
@@ -116,6 +109,36 @@ extension Session {
     }
 
     // MARK: encoding
+
+    /// The reply to a bind that has been submitted: with fewer records, or none, rather than an error.
+    private func bindReply(
+        _ fence: Fence, _ operations: [ExecutedOperation], _ client: Client, serial: UInt32
+    ) -> OutgoingMessage {
+        let carried = operations.prefix(Self.maxOperationRecords)
+        let head = { (records: Int) in
+            gpuvm_vm_bind_reply(
+                fence_context: fence.context, fence_sequence: fence.sequenceNumber,
+                op_count: UInt32(records), ops_omitted: UInt32(operations.count - records))
+        }
+        do throws(WireError) {
+            var builder = ReplyBuilder(to: .vmBind, serial: serial)
+            builder.append(head(carried.count))
+            builder.append(contentsOf: carried.map { wire($0, for: client) })
+            return try builder.finish()
+        } catch {
+            logger.warning(
+                "a bind is answered without its operations", metadata: ["why": "\(error)"])
+            var builder = ReplyBuilder(to: .vmBind, serial: serial)
+            builder.append(head(0))
+            return builder.finishInline()
+        }
+    }
+
+    /// What an external message has room for.
+    static var maxOperationRecords: Int {
+        (Int(GPUVM_MAX_EXTERNAL) - MemoryLayout<gpuvm_vm_bind_reply>.size)
+            / MemoryLayout<gpuvm_op_record>.stride
+    }
 
     private func wire(_ record: ExecutedOperation, for client: Client) -> gpuvm_op_record {
         var wire = gpuvm_op_record()

@@ -22,11 +22,17 @@ final class Session: @unchecked Sendable {
     private(set) var logger: Logger
     private(set) var client: Client?
     /// Chunks of the fence page that the client has; the session's thread's alone.
-    private var announcedChunks = 1
+    private var sentChunks = 1
+
+    private struct OutstandingWait {
+        let targets: Int
+        /// Nil between the reservation of a key and the start of its wait.
+        var wait: SyncobjWait?
+    }
 
     private struct Outstanding {
-        /// Nil between the reservation of a key and the start of its wait.
-        var waits: [UInt64: SyncobjWait?] = [:]
+        var waits: [UInt64: OutstandingWait] = [:]
+        var targets = 0
         var lastWait: UInt64 = 0
         var isEnding = false
         var cutOffReason: WireError?
@@ -140,7 +146,7 @@ final class Session: @unchecked Sendable {
         let (waits, reason) = outstanding.withLock { state in
             state.isEnding = true
             defer { state.waits = [:] }
-            return (state.waits.values.compactMap { $0 }, state.cutOffReason)
+            return (state.waits.values.compactMap(\.wait), state.cutOffReason)
         }
         if let reason { logger.warning("connection cut", metadata: ["why": "\(reason)"]) }
         for wait in waits { wait.cancel() }
@@ -156,22 +162,29 @@ final class Session: @unchecked Sendable {
 
     // MARK: outstanding waits
 
-    /// A key for a wait that is about to start.
+    /// A key for a wait of `targets` sync objects that is about to start.
     ///
-    /// - Throws: EAGAIN when the client has too many waits in the daemon.
-    func reserveWait() throws(WireError) -> UInt64 {
-        let key = outstanding.withLock { state -> UInt64? in
-            guard state.waits.count < Self.maxWaits else { return nil }
+    /// - Throws: EAGAIN when the client has too many waits, or sync objects in them, in the daemon.
+    func reserveWait(targets: Int) throws(WireError) -> UInt64 {
+        try outstanding.withLock { state throws(WireError) in
+            guard state.waits.count < Self.maxWaits else {
+                throw WireError(
+                    .resourceTemporarilyUnavailable,
+                    "\(Self.maxWaits) waits of this connection are in the daemon already")
+            }
+            guard targets <= Self.maxWaitTargets - state.targets else {
+                throw WireError(
+                    .resourceTemporarilyUnavailable,
+                    """
+                    this connection waits for \(state.targets) sync objects already: with the \
+                    \(targets) of this wait they would be more than \(Self.maxWaitTargets)
+                    """)
+            }
             state.lastWait += 1
-            state.waits[state.lastWait] = .some(nil)
+            state.waits[state.lastWait] = OutstandingWait(targets: targets)
+            state.targets += targets
             return state.lastWait
         }
-        guard let key else {
-            throw WireError(
-                .resourceTemporarilyUnavailable,
-                "\(Self.maxWaits) waits of this connection are in the daemon already")
-        }
-        return key
     }
 
     /// Keeps a wait until it completes; it is cancelled if the session ends first.
@@ -180,27 +193,33 @@ final class Session: @unchecked Sendable {
     func keep(_ wait: SyncobjWait, as key: UInt64) -> Bool {
         outstanding.withLock { state in
             // Absent: it has completed already.
-            if state.waits[key] != nil { state.waits[key] = .some(wait) }
+            state.waits[key]?.wait = wait
             return !state.isEnding
         }
     }
 
     /// Forgets a wait that has completed.
     func finishWait(_ key: UInt64) {
-        outstanding.withLock { state in _ = state.waits.removeValue(forKey: key) }
+        // The wait is let go of after the lock.
+        let finished = outstanding.withLock { state -> OutstandingWait? in
+            let finished = state.waits.removeValue(forKey: key)
+            state.targets -= finished?.targets ?? 0
+            return finished
+        }
+        withExtendedLifetime(finished) {}
     }
 
     /// The most waits of one connection that the daemon keeps; waits on the fence page cost nothing.
-    private static var maxWaits: Int { 4096 }
+    static var maxWaits: Int { 4096 }
+    /// The most sync objects of all those waits; one that is waited for twice counts twice.
+    static var maxWaitTargets: Int { 262_144 }
 
     // MARK: fence-page chunks
 
     /// Whether the client has yet to be sent a chunk of its fence page; the first came with HELLO.
-    func announcesChunk(_ chunk: Int) -> Bool {
-        guard chunk >= announcedChunks else { return false }
-        announcedChunks = chunk + 1
-        return true
-    }
+    func lacksChunk(_ chunk: Int) -> Bool { chunk >= sentChunks }
+
+    func noteSent(chunk: Int) { sentChunks = chunk + 1 }
 }
 
 extension LockClass {

@@ -52,7 +52,7 @@ extension EngineScheduler {
             if Mutant.isPlanted("fenceBeforeWork") { job.fence?.signal() }
         #endif
         var slice = JobSlice(
-            worker: worker, start: start, deadline: start &+ configuration.quantum,
+            worker: worker, start: start, deadline: start.saturatingAdding(configuration.quantum),
             isFirst: isFirst, queue: queue)
         let outcome = SignallingSection.run { job.body.run(&slice) }
         let end = Runtime.now()
@@ -64,7 +64,8 @@ extension EngineScheduler {
         statistics.slices += 1
         statistics.busyNanoseconds &+= end &- start
         queue.busyNanoseconds &+= end &- start
-        job.charged &+= end &- (job.blockedSince != 0 ? job.blockedSince : start)
+        let since = job.blockedSince != 0 ? job.blockedSince : start
+        job.charged = job.charged.saturatingAdding(end &- since)
         job.blockedSince = 0
 
         switch outcome {
@@ -92,11 +93,14 @@ extension EngineScheduler {
         if kicked { return settle(queue) }
         let delay =
             job.recheckDelay != 0
-            ? job.recheckDelay * 2 : max(recheckAfter, configuration.shortestRecheck)
+            ? job.recheckDelay.saturatingAdding(job.recheckDelay)
+            : max(recheckAfter, configuration.shortestRecheck)
         job.recheckDelay = min(delay, configuration.longestRecheck)
-        queue.recheckAt = since &+ job.recheckDelay
+        queue.recheckAt = since.saturatingAdding(job.recheckDelay)
         if let timeout = queue.jobTimeout {
-            queue.recheckAt = min(queue.recheckAt, since &+ (timeout - job.charged))
+            // The caller has found that the job has charged less.
+            let end = since.saturatingAdding(timeout - job.charged)
+            queue.recheckAt = min(queue.recheckAt, end)
         }
         nextRecheck = min(nextRecheck, queue.recheckAt)
         move(queue, to: .blocked)
@@ -143,7 +147,16 @@ extension EngineScheduler {
         }
         job.body.released(error: error)
         lock.lock()
+        queue.pendingJobs -= 1
         // The queue stayed on the running list, so that nobody else took its next job.
         settle(queue)
+    }
+}
+
+extension UInt64 {
+    /// The sum, or the largest number: times far away are never, not long ago.
+    fileprivate func saturatingAdding(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

@@ -38,8 +38,17 @@ public final class EngineScheduler: @unchecked Sendable {
             case .waiting: 7
             }
         }
+
+        /// Whether the queue's first job can run, or runs.
+        var isActive: Bool {
+            switch self {
+            case .idle, .waiting: false
+            case .ready, .running, .blocked: true
+            }
+        }
     }
 
+    /// Running until `finishing` refuses submissions and `stopping` cancels what there is.
     enum Phase { case running, finishing, stopping }
 
     static let cancelLevel = 5
@@ -63,6 +72,8 @@ public final class EngineScheduler: @unchecked Sendable {
     /// The earliest `recheckAt` on the blocked list, or earlier.
     var nextRecheck = UInt64.max
     private var idleWaiters = 0
+    /// How often a queue got a job that can run.
+    private var activations: UInt64 = 0
     private var lists = [QueueList](repeating: QueueList(), count: 8)
     private var threads: [RuntimeThread] = []
 
@@ -104,25 +115,45 @@ public final class EngineScheduler: @unchecked Sendable {
 
     // MARK: shutdown
 
-    /// Stops the engine and joins its threads.
+    /// Stops the engine and joins its threads, as ``shutdown(_:gracefulUntil:)`` of one.
+    public func shutdown(gracefulUntil deadline: UInt64? = nil) {
+        Self.shutdown([self], gracefulUntil: deadline)
+    }
+
+    /// Stops engines together and joins their threads.
     ///
     /// From here on submissions throw ``SchedulingError/engineStopped``. What runs, is runnable or
-    /// blocked on memory, and what becomes runnable through it, goes on until it is finished or the
-    /// deadline passes; then the rest is cancelled. A second call returns at once.
+    /// blocked on memory, and what becomes runnable through it on any of the engines, goes on until
+    /// it is finished or the deadline passes; then the rest is cancelled, engine by engine in their
+    /// order. Engines that were stopped before are passed over.
     ///
     /// Waits; never call it from a job's body or a fence callback.
     ///
     /// - Parameter deadline: Absolute CLOCK_MONOTONIC ns; nil cancels everything at once.
-    public func shutdown(gracefulUntil deadline: UInt64? = nil) {
+    public static func shutdown(
+        _ engines: [EngineScheduler], gracefulUntil deadline: UInt64? = nil
+    ) {
         SignallingSection.assertOutside("a wait for an engine")
-        let first = lock.withLock {
+        let stopping = engines.filter { $0.beginShutdown() }
+        if let deadline { waitUntilQuiet(stopping, deadline: deadline) }
+        for engine in stopping { engine.cancelAll() }
+        for engine in stopping {
+            engine.group?.leave(engine)
+            for thread in engine.threads { thread.join() }
+        }
+    }
+
+    /// Takes no more jobs; false if that was so before.
+    private func beginShutdown() -> Bool {
+        lock.withLock {
             guard phase == .running else { return false }
             phase = .finishing
-            if let deadline {
-                idleWaiters += 1
-                while hasActiveQueues, idle.wait(lock, deadline: deadline) {}
-                idleWaiters -= 1
-            }
+            return true
+        }
+    }
+
+    private func cancelAll() {
+        lock.withLock {
             phase = .stopping
             for index in lists.indices {
                 var next = lists[index].first
@@ -132,11 +163,35 @@ public final class EngineScheduler: @unchecked Sendable {
                 }
             }
             work.broadcast()
+        }
+    }
+
+    /// Waits until none of `engines`, which take no more jobs, has a job that can run.
+    private static func waitUntilQuiet(_ engines: [EngineScheduler], deadline: UInt64) {
+        while true {
+            for engine in engines where !engine.waitUntilQuiet(deadline: deadline) { return }
+            // The job that was the last of one engine may have made one of another runnable, which
+            // was looked at before. Engines that are quiet at two looks, and were not in between,
+            // were all quiet at the moment between the looks.
+            let first = engines.map(\.activationsIfQuiet)
+            if !first.contains(nil), first == engines.map(\.activationsIfQuiet) { return }
+        }
+    }
+
+    /// False when the deadline passed first.
+    private func waitUntilQuiet(deadline: UInt64) -> Bool {
+        lock.withLock {
+            idleWaiters += 1
+            defer { idleWaiters -= 1 }
+            while hasActiveQueues {
+                if !idle.wait(lock, deadline: deadline) { return !hasActiveQueues }
+            }
             return true
         }
-        guard first else { return }
-        group?.leave(self)
-        for thread in threads { thread.join() }
+    }
+
+    private var activationsIfQuiet: UInt64? {
+        lock.withLock { hasActiveQueues ? nil : activations }
     }
 
     // MARK: the lists; `lock` is held
@@ -151,6 +206,7 @@ public final class EngineScheduler: @unchecked Sendable {
         // Staying keeps its turn, and lets a walk over the list end.
         if queue.place == place { return }
         if let index = queue.place.listIndex { lists[index].remove(queue) }
+        if !queue.place.isActive && place.isActive { activations &+= 1 }
         queue.place = place
         if let index = place.listIndex { lists[index].append(queue) }
         switch place {

@@ -47,7 +47,8 @@ public final class JobQueue: @unchecked Sendable {
     var busyNanoseconds: UInt64 = 0
     private(set) var firstJob: Job?
     private unowned(unsafe) var lastJob: Job?
-    private(set) var pendingJobs = 0
+    /// Jobs of the FIFO, and the one that has left it and whose hooks have yet to run.
+    var pendingJobs = 0
 
     /// Creates a queue without jobs on `scheduler`.
     ///
@@ -106,7 +107,8 @@ public final class JobQueue: @unchecked Sendable {
     /// slice boundary; later submissions throw ``SchedulingError/banned(reason:)``.
     ///
     /// A cancelled job's fence does not wait for the job's in-fences, which may never signal; it
-    /// says nothing about them. Returns at once; see ``waitUntilIdle(deadline:)``. No effect on a queue that is not active.
+    /// says nothing about them. Returns at once; see ``waitUntilIdle(deadline:)``. No effect on a
+    /// queue that is not active.
     ///
     /// - Parameter reason: A positive errno.
     public func kill(reason: Int32 = ECANCELED) {
@@ -148,7 +150,6 @@ public final class JobQueue: @unchecked Sendable {
         firstJob = job.next
         job.next = nil
         if firstJob == nil { lastJob = nil }
-        pendingJobs -= 1
     }
 }
 

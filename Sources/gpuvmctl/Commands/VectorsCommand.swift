@@ -20,9 +20,33 @@ struct VectorsCommand: ParsableCommand {
         @Argument(help: "Vector files, or folders of them.")
         var paths: [String]
 
+        @Flag(name: .long, help: "Print JSON; every document has a schema_version.")
+        var json = false
+
         func run() throws {
-            let result = try VectorCheck.run(paths: paths) { print($0) }
-            if result.failed > 0 { throw ExitCode(1) }
+            guard json else {
+                let result = try VectorCheck.run(paths: paths) { print($0) }
+                if result.failed > 0 { throw ExitCode(1) }
+                return
+            }
+            var passed: UInt64 = 0
+            var failures: [JSON] = []
+            try VectorCheck.compare(paths: paths) { path, difference in
+                if let difference {
+                    failures.append(
+                        .object([
+                            ("path", .string(path)), ("difference", .string(difference)),
+                        ]))
+                } else {
+                    passed += 1
+                }
+            }
+            let document = JSON.document([
+                ("passed", .number(passed)), ("failed", .number(UInt64(failures.count))),
+                ("failures", .array(failures)),
+            ])
+            print(document.text)
+            if !failures.isEmpty { throw ExitCode(1) }
         }
     }
 
