@@ -26,7 +26,7 @@ test: packages lint
 	@echo "== build (debug, with tests)"
 	@$(BUILD) --build-tests
 	@echo "== tests"
-	@$(SWIFT) test --skip-build
+	@Tests/run-tests
 	@echo "test: PASS"
 
 ci: test test-tsan test-mutants
