@@ -59,6 +59,7 @@ packages:
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+	@$(SWIFT) package resolve >/dev/null 2>&1 || $(SWIFT) package resolve
 
 clean:
 	rm -rf .build .build-tsan .build-mutants
