@@ -81,29 +81,38 @@ let package = Package(
             dependencies: ["GPUVMClient", "VectorTool", "WireProtocol", "Fencing", arguments],
             swiftSettings: strict),
 
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
-            name: "FencingTests", dependencies: ["Fencing", "CPlatform"], swiftSettings: strict),
-        .testTarget(
-            name: "GPUVMCoreTests", dependencies: ["GPUVMCore", "VectorTool", "Fencing"],
-            exclude: ["Vectors"], swiftSettings: strict),
-        .testTarget(
-            name: "PageTablesTests", dependencies: ["PageTables", "Fencing"],
+            name: "FencingTests", dependencies: ["TestSupport", "Fencing", "CPlatform"],
             swiftSettings: strict),
         .testTarget(
-            name: "SchedulingTests", dependencies: ["Scheduling", "Fencing"],
+            name: "GPUVMCoreTests",
+            dependencies: ["TestSupport", "GPUVMCore", "VectorTool", "Fencing"],
+            exclude: ["Vectors"], swiftSettings: strict),
+        .testTarget(
+            name: "PageTablesTests", dependencies: ["TestSupport", "PageTables", "Fencing"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SchedulingTests", dependencies: ["TestSupport", "Scheduling", "Fencing"],
             swiftSettings: strict),
         .testTarget(
             name: "EnginesTests",
-            dependencies: ["Engines", "PageTables", "Scheduling", "WireProtocol", "Fencing"],
+            dependencies: [
+                "TestSupport", "Engines", "PageTables", "Scheduling", "WireProtocol", "Fencing",
+            ],
             swiftSettings: strict),
         .testTarget(
-            name: "DeviceTests", dependencies: ["Device", "WireProtocol"], swiftSettings: strict),
+            name: "DeviceTests", dependencies: ["TestSupport", "Device", "WireProtocol"],
+            swiftSettings: strict),
         .testTarget(
-            name: "WireProtocolTests", dependencies: ["WireProtocol", "GPUVMClient"],
+            name: "WireProtocolTests",
+            dependencies: ["TestSupport", "WireProtocol", "GPUVMClient"],
             swiftSettings: strict),
         .testTarget(
             name: "GPUVMDaemonTests",
-            dependencies: ["GPUVMDaemon", "gpuvmd", "Fencing", "WireProtocol", "CPlatform"],
+            dependencies: [
+                "TestSupport", "GPUVMDaemon", "gpuvmd", "Fencing", "WireProtocol", "CPlatform",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "GPUVMCtlTests",
@@ -116,6 +125,7 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
+                "TestSupport",
                 "GPUVMDaemon", "GPUVMClient", "Device", "WireProtocol", "CWireProtocol",
                 "CPlatform", "Fencing", "gpuvmd", "gpuvmctl",
             ],

@@ -3,6 +3,7 @@ import Device
 import Engines
 import Fencing
 import Memory
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -88,20 +89,7 @@ struct TestBuffer {
     }
 
     func fill(seed: UInt64) {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         for index in 0..<bytes.count { bytes[index] = UInt8(truncatingIfNeeded: random.next()) }
-    }
-}
-
-/// A small deterministic generator (Steele, Lea and Flood's SplitMix64).
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -4,6 +4,7 @@ import Glibc
 import Memory
 import PageTables
 import Synchronization
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -211,7 +212,7 @@ struct HostileClientTests {
 
     @Test("Range sets overlap as page sets do", arguments: 0..<20 as Range<UInt64>)
     func addressRanges(seed: UInt64) {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         for _ in 0..<200 {
             let lists = (0..<2).map { _ in
                 (0..<Int.random(in: 0...5, using: &random)).map { _ in

@@ -4,6 +4,7 @@ import Fencing
 import Glibc
 import Memory
 import Synchronization
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -139,7 +140,7 @@ struct LifetimeTests {
     /// One client's life, a few times over: everything it copies arrives.
     private static func work(_ device: Device, seed: UInt64) throws {
         struct Mismatch: Error {}
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         for _ in 0..<6 {
             let client = device.makeClient(
                 name: "c\(seed)", process: 9, user: 0, isPrivileged: false)

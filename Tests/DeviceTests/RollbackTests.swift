@@ -2,6 +2,7 @@ import Device
 import Fencing
 import Glibc
 import Memory
+import TestSupport
 import Testing
 
 @Suite("All or nothing")
@@ -10,7 +11,7 @@ struct RollbackTests {
     /// it succeeds; after every failure everything must be as it was.
     @Test("An injected failure at every step of every array changes nothing", arguments: 0..<12)
     func injectedFailures(seed: UInt64) throws {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         let fixture = try DeviceFixture()
         let (vm, object) = try fixture.makeVM()
         let buffers = try (0..<4).map { index in
@@ -45,7 +46,7 @@ struct RollbackTests {
 
     @Test("A page-table memory that is full refuses a map and nothing else", arguments: 0..<4)
     func outOfTables(seed: UInt64) throws {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         let fixture = try DeviceFixture(tables: 40 * 4096)
         let (vm, object) = try fixture.makeVM()
         let buffers = [try fixture.makeBuffer(4 << 20)]
@@ -128,7 +129,8 @@ struct RollbackTests {
         #expect(object.mappings(from: 0, limit: 100).count == 11)
     }
 
-    private func randomArray(_ random: inout SplitMix, _ buffers: [TestBuffer]) -> [BindOperation] {
+    private func randomArray(_ random: inout SplitMix64, _ buffers: [TestBuffer]) -> [BindOperation]
+    {
         (0..<Int.random(in: 1...6, using: &random)).map { _ in
             let address = UInt64.random(in: 0..<512, using: &random) << 12
             let buffer = buffers.randomElement(using: &random)!

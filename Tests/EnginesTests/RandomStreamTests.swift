@@ -1,5 +1,6 @@
 import Engines
 import PageTables
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -20,7 +21,7 @@ import WireProtocol
 
     private struct Layout {
         var model = NaiveInterpreter()
-        var random: SplitMix
+        var random: SplitMix64
 
         mutating func build(_ machine: Machine) throws {
             let pages = RandomStreamTests.dataPages
@@ -159,7 +160,7 @@ import WireProtocol
             let machine = try Machine(
                 frames: 16, run: seed % 3 == 0 ? 4096 : 1 << 40,
                 tlbEntries: seed % 2 == 0 ? 4 : 64)
-            var layout = Layout(random: SplitMix(state: seed))
+            var layout = Layout(random: SplitMix64(seed: seed))
             try layout.build(machine)
             let start = layout.writeCode(machine)
             let expected = layout.model.run(start)

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Fencing
@@ -46,7 +47,7 @@ import Testing
         try reader.addChunk(fd: try page.chunkFD(0))
         let rounds = 400
         let fences = (0..<rounds).map { _ in makeFence() }
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         let shuffled = fences.shuffled(using: &random)
         let slot = slots[0].index
         onThreads(5) { index in
@@ -90,7 +91,7 @@ import Testing
         let done = Condition()
         let waits = Guarded<[SyncobjWait]>(.leaf, [])
         onThreads(4) { index in
-            var random = SeededGenerator(seed: seed &* 1000 &+ UInt64(index))
+            var random = SplitMix64(seed: seed &* 1000 &+ UInt64(index))
             switch index {
             case 0:
                 for id in 0..<count {

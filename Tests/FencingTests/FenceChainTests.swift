@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Fencing
@@ -46,7 +47,7 @@ private struct TimelineModel {
 @Suite struct FenceChainTests {
     @Test(arguments: 1...90 as ClosedRange<UInt64>)
     func randomTimelinesFollowTheModel(seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         let allowsUnordered = seed % 3 == 0
         let syncobj = Syncobj()
         var model = TimelineModel()

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import Fencing
@@ -5,7 +6,7 @@ import Testing
 @Suite struct TimerQueueTests {
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
     func eventsFireInTheOrderOfTheirDeadlines(seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         let queue = TimerQueue()
         let fired = Guarded<[Int]>(.leaf, [])
         let finished = makeFence()

@@ -1,5 +1,6 @@
 import Fencing
 import GPUVMCore
+import TestSupport
 import Testing
 
 @Suite struct GPUVMTests {

@@ -1,4 +1,5 @@
 import GPUVMCore
+import TestSupport
 import Testing
 
 /// Random requests against an array of painted pages.

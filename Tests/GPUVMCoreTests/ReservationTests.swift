@@ -1,4 +1,5 @@
 import Fencing
+import TestSupport
 import Testing
 
 @Suite struct ReservationTests {

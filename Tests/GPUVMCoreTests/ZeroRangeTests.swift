@@ -1,4 +1,5 @@
 import GPUVMCore
+import TestSupport
 import Testing
 
 /// Zero ranges and wrapped look-ups against the definition of an interval look-up: the first entry

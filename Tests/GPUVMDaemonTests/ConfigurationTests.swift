@@ -1,4 +1,5 @@
 import Device
+import TestSupport
 import Testing
 
 @testable import GPUVMDaemon
@@ -259,7 +260,7 @@ import Testing
 
     @Test func randomConfigurationsSurviveThePrinter() throws {
         let seed = UInt64.random(in: 1...UInt64.max)
-        var generator = SplitMix64(state: seed)
+        var generator = SplitMix64(seed: seed)
         for _ in 0..<50 {
             var configuration = DaemonConfiguration()
             configuration.device.vram = UInt64.random(in: 8...4096, using: &generator) << 21

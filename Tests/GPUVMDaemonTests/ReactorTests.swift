@@ -1,6 +1,7 @@
 import Fencing
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -344,7 +345,7 @@ import WireProtocol
         let events = Events()
         let threads = (0..<4).compactMap { thread in
             RuntimeThread.start(name: "churn \(thread)") {
-                var generator = SplitMix64(state: seed &+ UInt64(thread))
+                var generator = SplitMix64(seed: seed &+ UInt64(thread))
                 do {
                     for round in 0..<300 {
                         try churn(reactor, events, "\(thread).\(round)", &generator)

@@ -1,6 +1,7 @@
 import Fencing
 import PageTables
 import Synchronization
+import TestSupport
 import Testing
 
 /// Engines walk while a writer works: what they read must be what some moment's table said.
@@ -33,7 +34,7 @@ struct ConcurrencyTests {
         _ mmu: MMU, _ space: AddressSpace, base: UInt64, seed: UInt64, _ tally: Tally
     ) -> RuntimeThread? {
         RuntimeThread.start(name: "walker") {
-            var random = SplitMix(seed: seed)
+            var random = SplitMix64(seed: seed)
             while !tally.stop.load(ordering: .relaxed) {
                 let page = random.below(pages)
                 tally.looks.wrappingAdd(1, ordering: .relaxed)
@@ -67,7 +68,7 @@ struct ConcurrencyTests {
 
     private func run(
         seed: UInt64, iterations: Int,
-        _ body: (TableFixture, FakeMemory, UInt64, inout SplitMix) throws -> Void
+        _ body: (TableFixture, FakeMemory, UInt64, inout SplitMix64) throws -> Void
     ) throws -> Tally {
         let memory = Self.makeMemory()
         let fixture = try TableFixture(pages: 16)
@@ -76,7 +77,7 @@ struct ConcurrencyTests {
         let mmus = [MMU(memory: memory, tlbEntries: 1024), MMU(memory: memory, tlbEntries: 8)]
         let domain = InvalidationDomain(mmus)
         fixture.invalidate = { domain.invalidate(space: space.id, address: $0, range: $1) }
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         try fixture.map(base, to: Self.frame(memory, 0, 0), bytes: 4 * miB)
         let tally = Tally()
         let walkers = mmus.enumerated().compactMap { index, mmu in

@@ -1,4 +1,5 @@
 import PageTables
+import TestSupport
 import Testing
 
 @Suite("Random operations against a naive map")
@@ -19,7 +20,7 @@ struct RandomTableTests {
     private func run(
         seed: UInt64, base: UInt64, bytes: UInt64, operations: Int, isHuge: Bool
     ) throws {
-        var random = SplitMix(seed: seed)
+        var random = SplitMix64(seed: seed)
         let fixture = try TableFixture(pages: 8192)
         var model = NaiveMap()
         for step in 0..<operations {
@@ -56,7 +57,7 @@ struct RandomTableTests {
 
     /// A range on 4 KiB, 64 KiB, 2 MiB or 1 GiB boundaries, the coarser ones being as likely.
     private func range(
-        _ random: inout SplitMix, base: UInt64, bytes: UInt64, isHuge: Bool
+        _ random: inout SplitMix64, base: UInt64, bytes: UInt64, isHuge: Bool
     ) -> (UInt64, UInt64) {
         let units: [UInt64] =
             isHuge ? [4 * kiB, 2 * miB, 2 * miB, giB] : [4 * kiB, 64 * kiB, 2 * miB]
@@ -69,7 +70,7 @@ struct RandomTableTests {
     /// Mostly the frames that the addresses always have, so that merges happen; sometimes others,
     /// and sometimes cut to pieces, contiguous or not.
     private func extents(
-        _ random: inout SplitMix, start: UInt64, length: UInt64
+        _ random: inout SplitMix64, start: UInt64, length: UInt64
     ) -> [PhysicalExtent] {
         var physical = start + 16 * giB
         if random.chance(35) {

@@ -2,6 +2,7 @@ import Fencing
 import Glibc
 import Scheduling
 import Synchronization
+import TestSupport
 import Testing
 
 /// Random loads from several threads, checked against what the rules promise.
@@ -59,7 +60,7 @@ import Testing
     }
 
     private func submit(_ count: Int, _ seed: UInt64, _ queues: [JobQueue], _ world: World) {
-        var random = SplitMix(state: seed)
+        var random = SplitMix64(seed: seed)
         for _ in 0..<count {
             let queue = Int.random(in: 0..<queues.count, using: &random)
             let known = world.records.withLock { $0.suffix(30) }
@@ -116,7 +117,7 @@ import Testing
 
     @Test func afterTheWaitNothingRuns() throws {
         try withEngine(workers: 2) { engine in
-            var random = SplitMix(state: 7)
+            var random = SplitMix64(seed: 7)
             for round in 0..<60 {
                 let queue = JobQueue(engine, name: "\(round)")
                 let isOver = Counter()

@@ -6,18 +6,6 @@ import Testing
 /// A minute from now: no test waits longer, and none needs a hundredth of it.
 func soon() -> UInt64 { Runtime.deadline(after: 60_000_000_000) }
 
-/// SplitMix64, so that a seed in a failure message repeats the run.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
-
 /// What happened, in order.
 final class EventLog: Sendable {
     private let events = Guarded<[String]>(.leaf, [])

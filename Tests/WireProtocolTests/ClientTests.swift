@@ -3,6 +3,7 @@ import CWireProtocol
 import Fencing
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -88,11 +89,11 @@ struct ClientTests {
 
     // @unchecked: only the fake daemon's thread uses it.
     private final class Shuffler: @unchecked Sendable {
-        private var random: SeededGenerator
+        private var random: SplitMix64
         private var held: [FakeDaemon.Call] = []
 
         init(_ seed: UInt64) {
-            random = SeededGenerator(seed: seed)
+            random = SplitMix64(seed: seed)
         }
 
         func add(_ call: FakeDaemon.Call, batch: Int) -> [FakeDaemon.Call] {

@@ -1,6 +1,7 @@
 import CPlatform
 import CWireProtocol
 import Glibc
+import TestSupport
 import Testing
 import WireProtocol
 
@@ -41,7 +42,7 @@ import WireProtocol
 
     @Test(arguments: [UInt64(1), 0xfeed, 20_261_121])
     func randomBytes(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         for iteration in 0..<4000 {
             let count = Int.random(in: 0...200, using: &random)
             var bytes = (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) }
@@ -61,7 +62,7 @@ import WireProtocol
 
     @Test(arguments: [UInt64(2), 0xbeef, 99_991])
     func mutatedMessages(seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         var bind = gpuvm_vm_bind(
             vm: 1, queue: 0, flags: 1, op_count: 3, wait_count: 2, signal_count: 1)
         bind.flags = GPUVM_VM_BIND_ASYNC
@@ -88,7 +89,7 @@ import WireProtocol
         #expect(accepted > 100, "seed \(seed): the mutations never get past the header")
     }
 
-    private func mutate(_ bytes: inout [UInt8], _ random: inout SeededGenerator) {
+    private func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix64) {
         guard !bytes.isEmpty else { return }
         let index = Int.random(in: 0..<bytes.count, using: &random)
         switch Int.random(in: 0..<6, using: &random) {
@@ -110,7 +111,7 @@ import WireProtocol
 
     @Test(arguments: [UInt64(3), 0xcafe])
     func descriptorsNeverLeak(seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         var files: [FileID] = []
         for iteration in 0..<1500 {
             var list = FDList()

@@ -1,4 +1,5 @@
 import CWireProtocol
+import TestSupport
 import WireProtocol
 
 /// Random bytes, random contents of the right shape, plausible requests, and mutations of those.
