@@ -128,14 +128,6 @@ public final class Device: Sendable {
         registry.withLock { $0.clients.values.sorted { $0.id < $1.id } }
     }
 
-    /// The VM with a device-wide id.
-    public func vm(_ id: UInt32) -> DeviceVM? {
-        for client in clients {
-            if let vm = client.allVMs.first(where: { $0.vm.id == id }) { return vm.vm }
-        }
-        return nil
-    }
-
     func remove(_ client: Client) {
         registry.withLock { _ = $0.clients.removeValue(forKey: client.id) }
     }

@@ -1,5 +1,6 @@
 import CPlatform
 import Fencing
+import Glibc
 import PageTables
 import Synchronization
 
@@ -38,7 +39,7 @@ public final class MemoryRegion: @unchecked Sendable {
         let frames = UInt32(bytes / frameSize)
         tableBytes = Int(frames) * MemoryLayout<Atomic<UInt>>.stride
         guard let table = gpuvm_reserve(tableBytes), let buddy = BuddyAllocator(frameCount: frames)
-        else { throw .system(errno: 12, call: "mmap") }
+        else { throw .system(errno: ENOMEM, call: "mmap") }
         // Zero bytes are valid atomics that hold 0.
         hostPages = table.bindMemory(to: Atomic<UInt>.self, capacity: Int(frames))
         allocator = Guarded(.memory, buddy)

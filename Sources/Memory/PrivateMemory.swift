@@ -1,4 +1,5 @@
 import CPlatform
+import Glibc
 import PageTables
 
 // @unchecked: the pointer never changes; the bytes behind it are page tables, accessed atomically.
@@ -14,7 +15,7 @@ public final class PrivateMemory: @unchecked Sendable {
 
     init(base: PhysicalAddress, bytes: UInt64) throws(MemoryError) {
         guard let host = gpuvm_reserve(Int(bytes)) else {
-            throw .system(errno: 12, call: "mmap")
+            throw .system(errno: ENOMEM, call: "mmap")
         }
         self.base = base
         self.bytes = bytes
