@@ -82,12 +82,15 @@ let package = Package(
             swiftSettings: strict),
 
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        // Counts heap allocations on the signalling path.
+        .target(
+            name: "AllocationProbe", dependencies: ["CPlatform"], path: "Tests/AllocationProbe"),
         .testTarget(
             name: "FencingTests", dependencies: ["TestSupport", "Fencing", "CPlatform"],
             swiftSettings: strict),
         .testTarget(
             name: "GPUVMCoreTests",
-            dependencies: ["TestSupport", "GPUVMCore", "VectorTool", "Fencing"],
+            dependencies: ["TestSupport", "AllocationProbe", "GPUVMCore", "VectorTool", "Fencing"],
             exclude: ["Vectors"], swiftSettings: strict),
         .testTarget(
             name: "PageTablesTests", dependencies: ["TestSupport", "PageTables", "Fencing"],
@@ -102,7 +105,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "DeviceTests", dependencies: ["TestSupport", "Device", "WireProtocol"],
+            name: "DeviceTests",
+            dependencies: ["TestSupport", "AllocationProbe", "Device", "WireProtocol"],
             swiftSettings: strict),
         .testTarget(
             name: "WireProtocolTests",

@@ -18,6 +18,9 @@ public enum GPUVMError: Error, Equatable, Sendable {
     case validationFailed(errno: Int32)
     /// The reservation is locked already by this attempt, and duplicates are not ignored (EALREADY).
     case alreadyLocked
+    /// A wait for a reservation was ended by the attempt's cancellation (EINTR): nothing happened,
+    /// and the request can be made again.
+    case interrupted
     /// No fence slots were asked for where at least one is needed (EINVAL).
     case noFenceSlots
     /// An older attempt has or wants a reservation (EDEADLK); ``ExecLocking/untilAllLocked(_:)``
@@ -33,6 +36,7 @@ public enum GPUVMError: Error, Equatable, Sendable {
         case .outOfMemory: ENOMEM
         case .validationFailed(let errno): errno
         case .alreadyLocked: EALREADY
+        case .interrupted: EINTR
         case .contended: EDEADLK
         }
     }
@@ -53,6 +57,7 @@ extension GPUVMError: CustomStringConvertible {
         case .outOfMemory(let needed): "no room for \(needed) more mappings or objects"
         case .validationFailed(let errno): "an object could not be validated (errno \(errno))"
         case .alreadyLocked: "a reservation is locked twice"
+        case .interrupted: "interrupted while waiting for a reservation"
         case .noFenceSlots: "no fence slots asked for"
         case .contended: "an older attempt wants a reservation"
         }
@@ -65,6 +70,7 @@ extension GPUVMError {
             switch error {
             case .deadlock: .contended
             case .alreadyLocked: .alreadyLocked
+            case .interrupted: .interrupted
             case .noSlots: .noFenceSlots
             }
     }

@@ -73,6 +73,7 @@ import Testing
         try exec.lockVM(vm, slots: 1)
         #expect(vm.evictedObjects.count == 1)
         try vm.validate { object throws(GPUVMError) in object.setEvicted(false) }
+        exec.unlockAll()
         #expect(vm.evictedObjects.isEmpty)
     }
 
@@ -93,6 +94,7 @@ import Testing
                 if seen == 2 { object.setEvicted(false) }
             }
         }
+        exec.unlockAll()
         let left = vm.evictedObjects
         #expect(left.count == 3)
         #expect(left[0] === objects[0] && left[1] === objects[2] && left[2] === objects[3])
@@ -150,6 +152,7 @@ import Testing
             var exec = ExecLocking()
             try exec.lockVM(vm, slots: 1)
             try vm.validate { object throws(GPUVMError) in object.setEvicted(false) }
+            exec.unlockAll()
             #expect(vm.evictedObjects.isEmpty)
             #expect(vm.externalObjects.count == 4)
         }

@@ -7,6 +7,8 @@ public enum ReservationError: Error, Equatable, Sendable {
     case deadlock
     /// This acquire context holds the lock already (EALREADY).
     case alreadyLocked
+    /// The wait was ended by the context's ``Cancellation`` (EINTR).
+    case interrupted
     /// Zero fence slots were asked for (EINVAL).
     case noSlots
 
@@ -15,6 +17,7 @@ public enum ReservationError: Error, Equatable, Sendable {
         switch self {
         case .deadlock: EDEADLK
         case .alreadyLocked: EALREADY
+        case .interrupted: EINTR
         case .noSlots: EINVAL
         }
     }

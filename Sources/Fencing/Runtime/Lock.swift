@@ -36,7 +36,7 @@ public struct Lock: ~Copyable, @unchecked Sendable {
             HeldLocks.willAcquire(lockClass, at: mutex)
         #endif
         if let scheduler = Runtime.scheduler {
-            scheduler.lock(mutex)
+            scheduler.lock(mutex, of: lockClass)
         } else {
             pthread_mutex_lock(mutex)
         }
@@ -49,7 +49,7 @@ public struct Lock: ~Copyable, @unchecked Sendable {
     public func tryLock() -> Bool {
         let taken: Bool
         if let scheduler = Runtime.scheduler {
-            taken = scheduler.tryLock(mutex)
+            taken = scheduler.tryLock(mutex, of: lockClass)
         } else {
             taken = pthread_mutex_trylock(mutex) == 0
         }

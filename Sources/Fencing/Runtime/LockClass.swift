@@ -39,10 +39,14 @@ public struct LockClass: Sendable, Equatable {
     public static let reservation = LockClass("reservation", rank: 40, signallingSafe: false)
     /// The userptr notifier: read in exec, write in invalidation.
     public static let notifier = LockClass("notifier", rank: 50, signallingSafe: false)
+    /// The VA tree of an immediate-mode VM, which its bind jobs change.
+    public static let vmOperation = LockClass("vm-operation", rank: 55, signallingSafe: true)
     /// An object's list of VM_BOs and VAs.
     public static let vaList = LockClass("va-list", rank: 60, signallingSafe: true)
     /// A VM's external-object and evict lists.
     public static let vmLists = LockClass("vm-lists", rank: 65, signallingSafe: true)
+    /// The lists of buffers by last use; the allocators are inside.
+    public static let residency = LockClass("residency", rank: 67, signallingSafe: false)
     /// The physical memory allocator.
     public static let memory = LockClass("memory", rank: 68, signallingSafe: false)
 

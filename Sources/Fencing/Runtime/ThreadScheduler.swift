@@ -15,19 +15,22 @@ public protocol ThreadScheduler: AnyObject, Sendable {
     /// Returns when the thread behind `token` has ended.
     func join(_ token: UInt64)
 
-    /// Blocks until the lock at `address` is the caller's.
-    func lock(_ address: UnsafeRawPointer)
+    /// Blocks until the lock at `address`, a lock of that class, is the caller's.
+    ///
+    /// The memory at `address` is a pthread mutex that nobody else uses while the scheduler is
+    /// installed: zero when it was made, and the scheduler's to keep its own state in.
+    func lock(_ address: UnsafeMutableRawPointer, of lockClass: LockClass)
 
     /// Takes the lock at `address` if it is free.
-    func tryLock(_ address: UnsafeRawPointer) -> Bool
+    func tryLock(_ address: UnsafeMutableRawPointer, of lockClass: LockClass) -> Bool
 
     /// Gives up the lock at `address`.
-    func unlock(_ address: UnsafeRawPointer)
+    func unlock(_ address: UnsafeMutableRawPointer)
 
     /// Gives up `lock`, parks on `condition`, and takes `lock` again; false when the deadline (ns)
     /// passed first.
     func wait(
-        condition: UnsafeRawPointer, lock: UnsafeRawPointer, deadline: UInt64?
+        condition: UnsafeRawPointer, lock: UnsafeMutableRawPointer, deadline: UInt64?
     ) -> Bool
 
     /// Wakes one or all threads parked on `condition`.

@@ -7,57 +7,94 @@ import Fencing
 /// try exec.untilAllLocked { exec throws(GPUVMError) in
 ///     try exec.prepareVM(vm, slots: 1)
 ///     try exec.prepareExternalObjects(of: vm, slots: 1)
+///     try vm.validate { … }
 /// }
-/// try vm.validate { … }
 /// exec.addFence(fence, vm: vm, privateUsage: .bookkeep, externalUsage: .write)
 /// exec.unlockAll()
 /// ```
+///
+/// Each object locked has a hard reference of the attempt until ``unlockAll()``. Objects that are
+/// found through a VM and have no hard reference left are passed over (weak VMs).
 ///
 /// Source: drivers/gpu/drm/drm_exec.c, `drm_gpuvm_exec_lock` and its siblings.
 ///
 /// Threading: one thread, with the VM lock of every VM that is passed in. Unlocks in `deinit`.
 public struct ExecLocking: ~Copyable {
+    /// What a reservation was locked for.
+    enum Purpose {
+        /// The work that is being submitted.
+        case work
+        /// To make room for the work: the reservation gets other fences than the work's.
+        case victim
+        /// Locked by the slow path, and not asked for again since.
+        case contended
+    }
+
+    struct Entry {
+        var object: GPUVMObject
+        var purpose: Purpose
+        /// The attempt has a hard reference on the object.
+        var isReferenced: Bool
+    }
+
     /// Locking a reservation again is no error.
     public let ignoresDuplicates: Bool
-    /// The objects whose reservations were locked, in that order.
-    public private(set) var lockedObjects: [GPUVMObject] = []
-    private let context = AcquireContext()
-    private var contended: GPUVMObject?
-    /// Locked by the slow path; the attempt meets it once more.
-    private var prelocked: GPUVMObject?
+    /// What ends the attempt's waits with ``GPUVMError/interrupted``; nil for nothing.
+    public let cancellation: Cancellation?
+    /// How often the attempt met an older one, gave everything up and started over.
+    public private(set) var backOffCount = 0
+
+    var entries: [Entry] = []
+    private(set) var context: AcquireContext
+    /// ``unlockAll()`` ended the attempt: the next one is a younger one.
+    private var isOver = false
+    /// What the last run of the body could not get.
+    private var contended: Entry?
+    /// Referenced objects whose reservations were given up in the middle. The last reference is not
+    /// dropped while others are locked, because what follows may need a lock further outside.
+    private var unlocked: [GPUVMObject] = []
 
     /// Starts an attempt that holds nothing.
-    public init(ignoresDuplicates: Bool = false) {
+    public init(ignoresDuplicates: Bool = false, cancellation: Cancellation? = nil) {
         self.ignoresDuplicates = ignoresDuplicates
+        self.cancellation = cancellation
+        context = AcquireContext(cancellation: cancellation)
     }
 
-    deinit {
-        for object in lockedObjects.reversed() { object.reservation.unlock(context) }
+    deinit { Self.giveUp(entries, unlocked, contended, context) }
+
+    private static func giveUp(
+        _ entries: [Entry], _ unlocked: [GPUVMObject], _ contended: Entry?,
+        _ context: AcquireContext
+    ) {
+        for entry in entries.reversed() { entry.object.reservation.unlock(context) }
+        for entry in entries where entry.isReferenced { entry.object.releaseHardReference() }
+        for object in unlocked { object.releaseHardReference() }
+        if let contended, contended.isReferenced { contended.object.releaseHardReference() }
     }
+
+    // MARK: - The attempt
 
     /// Runs `body` until it meets no contention: on one, everything is unlocked, the contended
     /// reservation is waited for, and `body` starts over. If it fails, everything is unlocked.
     ///
-    /// - Throws: What `body` throws, but for ``GPUVMError/contended``.
+    /// Afterwards nothing more can be locked by waiting, because nobody would start over.
+    ///
+    /// - Throws: What `body` throws, but for ``GPUVMError/contended``;
+    ///   ``GPUVMError/interrupted``.
     public mutating func untilAllLocked(
         _ body: (inout ExecLocking) throws(GPUVMError) -> Void
     ) throws(GPUVMError) {
+        begin()
         while true {
-            if let contended {
-                self.contended = nil
-                contended.reservation.lockSlow(context)
-                lockedObjects.append(contended)
-                prelocked = contended
-            }
             do {
+                try lockContended()
                 try body(&self)
-                // What the last attempt needed and this one does not stays locked, as in the kernel.
-                prelocked = nil
+                // What the last run needed and this one does not stays locked, as in the kernel.
+                context.done()
                 return
             } catch .contended where contended != nil {
-                let wanted = contended
-                unlockAll()
-                contended = wanted
+                backOff()
             } catch {
                 unlockAll()
                 throw error
@@ -65,35 +102,93 @@ public struct ExecLocking: ~Copyable {
         }
     }
 
-    /// Gives up everything that is locked.
+    /// Gives up everything that is locked, and the hard references: the attempt is over.
+    ///
+    /// A last hard reference is dropped here, after all reservations.
     public mutating func unlockAll() {
-        for object in lockedObjects.reversed() { object.reservation.unlock(context) }
-        lockedObjects.removeAll(keepingCapacity: true)
+        Self.giveUp(entries, unlocked, contended, context)
+        entries.removeAll(keepingCapacity: true)
+        unlocked.removeAll(keepingCapacity: true)
         contended = nil
-        prelocked = nil
+        isOver = true
+    }
+
+    /// An old context in a new attempt would overtake those who came meanwhile, again and again.
+    private mutating func begin() {
+        guard isOver else { return }
+        isOver = false
+        context = AcquireContext(cancellation: cancellation)
+    }
+
+    private mutating func backOff() {
+        backOffCount += 1
+        #if MUTANTS
+            if Mutant.isPlanted("backoffKeepsLocks") { return }
+        #endif
+        let wanted = contended
+        Self.giveUp(entries, unlocked, nil, context)
+        entries.removeAll(keepingCapacity: true)
+        unlocked.removeAll(keepingCapacity: true)
+        contended = wanted
+    }
+
+    /// The slow path: waits with nothing in hand, in the order of age.
+    private mutating func lockContended() throws(GPUVMError) {
+        guard var entry = contended else { return }
+        do throws(ReservationError) {
+            try entry.object.reservation.lockSlow(context)
+        } catch {
+            throw GPUVMError(error)
+        }
+        contended = nil
+        entry.purpose = .contended
+        entries.append(entry)
+    }
+
+    /// Position of this attempt in the order of age; smaller is older. After ``unlockAll()`` it is
+    /// that of the attempt that ended.
+    public var stamp: UInt64 { context.stamp }
+
+    // MARK: - What is locked
+
+    /// The objects whose reservations are locked, in that order. O(objects), allocates.
+    public var lockedObjects: [GPUVMObject] { entries.map(\.object) }
+
+    /// Whether this attempt holds the reservation.
+    public func holds(_ reservation: Reservation) -> Bool { reservation.isLocked(by: context) }
+
+    /// Calls `body` for each object that was locked for the work, in that order: one for a
+    /// reservation. Victims and what an abandoned run of the body wanted are left out.
+    public func forEachLocked(_ body: (GPUVMObject) -> Void) {
+        for entry in entries where entry.purpose == .work { body(entry.object) }
+    }
+
+    /// Adds a fence to every reservation that was locked for the work and has slots (that of
+    /// ``prepare(_:slots:)`` and its siblings): with `privateUsage` where it is the VM's, else with
+    /// `externalUsage`.
+    ///
+    /// Source: `drm_gpuvm_resv_add_fence`.
+    public func addFence(
+        _ fence: Fence, vm: GPUVM, privateUsage: FenceUsage, externalUsage: FenceUsage
+    ) {
+        for entry in entries where entry.purpose == .work {
+            var isExternal = vm.isExternal(entry.object)
+            #if MUTANTS
+                if Mutant.isPlanted("usageSwapped") { isExternal.toggle() }
+            #endif
+            _ = entry.object.reservation.addIfPrepared(
+                fence, usage: isExternal ? externalUsage : privateUsage)
+        }
     }
 
     // MARK: - One object
 
-    /// Locks an object's reservation.
+    /// Locks an object's reservation. The caller answers for the object's life.
     ///
     /// - Throws: ``GPUVMError/contended`` (leave the body of ``untilAllLocked(_:)`` with it),
-    ///   ``GPUVMError/alreadyLocked`` unless duplicates are ignored.
+    ///   ``GPUVMError/alreadyLocked`` unless duplicates are ignored, ``GPUVMError/interrupted``.
     public mutating func lock(_ object: GPUVMObject) throws(GPUVMError) {
-        if prelocked === object {
-            prelocked = nil
-            return
-        }
-        do {
-            try object.reservation.lock(context)
-            lockedObjects.append(object)
-        } catch .deadlock {
-            contended = object
-            throw .contended
-        } catch {
-            if error == .alreadyLocked && ignoresDuplicates { return }
-            throw GPUVMError(error)
-        }
+        if try acquire(object, .work) == .duplicate, !ignoresDuplicates { throw .alreadyLocked }
     }
 
     /// Locks an object's reservation and makes room for `slots` fences.
@@ -102,127 +197,111 @@ public struct ExecLocking: ~Copyable {
     ///   unlocked again.
     public mutating func prepare(_ object: GPUVMObject, slots: Int) throws(GPUVMError) {
         try lock(object)
-        do {
+        try reserve(object, slots)
+    }
+
+    func makesRoom(_ slots: Int, in reservation: Reservation) -> Bool {
+        reservation.isPrepared(slots, by: context)
+    }
+
+    mutating func reserve(_ object: GPUVMObject, _ slots: Int) throws(GPUVMError) {
+        do throws(ReservationError) {
             try object.reservation.reserve(slots)
         } catch {
-            unlock(object)
+            if let index = entries.lastIndex(where: { $0.object === object }) { unlock(at: index) }
             throw GPUVMError(error)
         }
     }
 
-    private mutating func unlock(_ object: GPUVMObject) {
-        guard let index = lockedObjects.lastIndex(where: { $0 === object }) else { return }
-        lockedObjects.remove(at: index)
-        object.reservation.unlock(context)
+    enum Acquired {
+        case locked
+        /// This attempt holds the reservation already.
+        case duplicate
+        /// The object had to be alive and is not.
+        case dead
     }
 
-    private mutating func lockOrPrepare(
-        _ object: GPUVMObject, _ slots: Int
-    ) throws(GPUVMError) {
-        if slots > 0 { try prepare(object, slots: slots) } else { try lock(object) }
-    }
-
-    // MARK: - Many objects
-
-    /// Locks the reservation of the VM and its private objects. 0 slots: locks only.
-    public mutating func prepareVM(_ vm: GPUVM, slots: Int) throws(GPUVMError) {
-        try lockOrPrepare(vm.reservationObject, slots)
-    }
-
-    /// Locks all external objects of the VM, in list order. 0 slots: locks only.
-    ///
-    /// On a reservation-protected VM those marked as evicted join the evict list; the VM's own
-    /// reservation is locked before.
-    public mutating func prepareExternalObjects(of vm: GPUVM, slots: Int) throws(GPUVMError) {
-        if vm.isReservationProtected { vm.reservation.assertLocked() }
-        try vm.forEachExternalObject { object throws(GPUVMError) in
-            try lockOrPrepare(object, slots)
-        }
-    }
-
-    /// Locks the given objects and makes room for `slots` fences each, at least 1.
-    public mutating func prepare(
-        _ objects: [GPUVMObject], slots: Int
-    ) throws(GPUVMError) {
-        for object in objects { try prepare(object, slots: slots) }
-    }
-
-    /// Locks the objects mapped in a range, by address; nothing is validated. 0 slots: locks only.
-    public mutating func prepareRange(
-        of vm: GPUVM, address: UInt64, range: UInt64, slots: Int
-    ) throws(GPUVMError) {
-        let end = address &+ range
-        var cursor = vm.firstOverlap(address, end &- 1)
-        while cursor != .end, vm.tree.key(at: cursor) < end {
-            if let object = vm.va(vm.tree.id(at: cursor)).object {
-                try lockOrPrepare(object, slots)
+    /// - Parameter mustLive: The object was found through a VM that may not keep it: nothing is
+    ///   locked if it has no hard reference left.
+    mutating func acquire(
+        _ object: GPUVMObject, _ purpose: Purpose, mustLive: Bool = false
+    ) throws(GPUVMError) -> Acquired {
+        begin()
+        if mustLive, object.hardReferenceCount == 0 { return .dead }
+        if meetContended(object, purpose) { return .locked }
+        do throws(ReservationError) {
+            try object.reservation.lock(context)
+        } catch {
+            switch error {
+            case .alreadyLocked: return .duplicate
+            case .deadlock: contended = makeEntry(object, purpose)
+            case .interrupted, .noSlots: break
             }
-            cursor = vm.tree.next(cursor)
+            throw GPUVMError(error)
         }
-    }
-
-    /// Locks what a map request would touch: its object, prepared for `slots` fences, then the
-    /// objects of the mappings that it replaces or cuts.
-    ///
-    /// The request's object is locked *before* the range is validated, and stays so after
-    /// ``GPUVMError/invalidRange(address:range:)``. For arrays of operations duplicates must be
-    /// ignored; an earlier operation can make a later plan differ, but not touch other objects.
-    ///
-    /// Source: `drm_gpuvm_sm_map_exec_lock`.
-    public mutating func prepareMap(
-        _ request: MapRequest, in vm: GPUVM, slots: Int, planningInto ops: inout OpList
-    ) throws(GPUVMError) {
-        if let object = request.object { try prepare(object, slots: slots) }
-        try vm.planMap(request, into: &ops)
-        try lockObjects(of: ops)
-    }
-
-    /// Locks the objects of the mappings that an unmap request removes or cuts. Bytes.
-    ///
-    /// Source: `drm_gpuvm_sm_unmap_exec_lock`.
-    public mutating func prepareUnmap(
-        address: UInt64, range: UInt64, in vm: GPUVM, planningInto ops: inout OpList
-    ) throws(GPUVMError) {
-        try vm.planUnmap(address: address, range: range, into: &ops)
-        try lockObjects(of: ops)
-    }
-
-    private mutating func lockObjects(of ops: borrowing OpList) throws(GPUVMError) {
-        for index in 0..<ops.count {
-            switch ops[index] {
-            case .remap(let remap): if let object = remap.va.object { try lock(object) }
-            case .unmap(let unmap): if let object = unmap.va.object { try lock(object) }
-            case .map, .prefetch: break
-            }
+        let entry = makeEntry(object, purpose)
+        if mustLive, !entry.isReferenced {
+            object.reservation.unlock(context)
+            return .dead
         }
+        entries.append(entry)
+        return .locked
     }
 
-    // MARK: - The whole of a VM
-
-    /// Locks the VM, its external objects, then `extras` (these need at least 1 slot), with
-    /// back-off.
-    ///
-    /// Source: `drm_gpuvm_exec_lock_array`.
-    public mutating func lockVM(
-        _ vm: GPUVM, extras: [GPUVMObject] = [], slots: Int
-    ) throws(GPUVMError) {
-        try untilAllLocked { exec throws(GPUVMError) in
-            try exec.prepareVM(vm, slots: slots)
-            try exec.prepareExternalObjects(of: vm, slots: slots)
-            try exec.prepare(extras, slots: slots)
+    /// The slow path's reservation is met once more by who wanted it.
+    private mutating func meetContended(_ object: GPUVMObject, _ purpose: Purpose) -> Bool {
+        // If there is one, it was locked before everything else.
+        guard let first = entries.first, first.purpose == .contended,
+            first.object.reservation === object.reservation
+        else { return false }
+        if first.object !== object {
+            if first.isReferenced { unlocked.append(first.object) }
+            entries[0] = makeEntry(object, purpose)
         }
+        entries[0].purpose = purpose
+        return true
     }
 
-    /// Adds a fence to every locked object: with `privateUsage` where it shares the VM's
-    /// reservation, else with `externalUsage`.
+    private func makeEntry(_ object: GPUVMObject, _ purpose: Purpose) -> Entry {
+        Entry(object: object, purpose: purpose, isReferenced: object.tryAcquireHardReference())
+    }
+
+    private mutating func unlock(at index: Int) {
+        let entry = entries.remove(at: index)
+        entry.object.reservation.unlock(context)
+        if entry.isReferenced { unlocked.append(entry.object) }
+    }
+
+    // MARK: - Victims
+
+    /// Locks the reservation of an object whose memory the work needs.
     ///
-    /// Source: `drm_gpuvm_resv_add_fence`.
-    public func addFence(
-        _ fence: Fence, vm: GPUVM, privateUsage: FenceUsage, externalUsage: FenceUsage
-    ) {
-        for object in lockedObjects {
-            object.reservation.add(
-                fence, usage: vm.isExternal(object) ? externalUsage : privateUsage)
-        }
+    /// The work's fence is not for it; the caller reserves the slots that the eviction needs.
+    ///
+    /// - Parameter waiting: Wait for it, by the rule of wait/wound, instead of passing over one that
+    ///   somebody else has. Only inside the body of ``untilAllLocked(_:)``.
+    /// - Returns: False if this attempt holds the reservation already, or if somebody else does and
+    ///   `waiting` is false. True also for the one that the slow path waited for, once.
+    /// - Throws: As ``lock(_:)``, but never ``GPUVMError/alreadyLocked``.
+    public mutating func lockVictim(
+        _ object: GPUVMObject, waiting: Bool
+    ) throws(GPUVMError) -> Bool {
+        if waiting { return try acquire(object, .victim) == .locked }
+        begin()
+        if meetContended(object, .victim) { return true }
+        guard object.reservation.tryLock(context) else { return false }
+        entries.append(makeEntry(object, .victim))
+        return true
+    }
+
+    /// Unlocks a victim's reservation early. A programming error unless ``lockVictim(_:waiting:)``
+    /// answered true for it. O(objects).
+    public mutating func unlockVictim(_ object: GPUVMObject) {
+        guard
+            let index = entries.lastIndex(where: {
+                $0.purpose == .victim && $0.object.reservation === object.reservation
+            })
+        else { preconditionFailure("this object was not locked as a victim") }
+        unlock(at: index)
     }
 }

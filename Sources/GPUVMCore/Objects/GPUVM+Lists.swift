@@ -7,7 +7,7 @@ extension GPUVM {
     }
 
     @inline(__always)
-    private func entry(
+    func entry(
         _ id: UInt32, _ kind: ListKind
     ) -> UnsafeMutablePointer<VMBORecord.ListEntry> {
         let offset =
@@ -16,7 +16,7 @@ extension GPUVM {
             case .evict: MemoryLayout<VMBORecord>.offset(of: \.evict)
             }
         // The offsets of stored properties of a struct are always known.
-        return (UnsafeMutableRawPointer(vmBOs.slots + Int(id)) + (offset ?? 0))
+        return (UnsafeMutableRawPointer(record(id)) + (offset ?? 0))
             .assumingMemoryBound(to: VMBORecord.ListEntry.self)
     }
 
@@ -57,7 +57,9 @@ extension GPUVM {
             var objects: [GPUVMObject] = []
             var id = first(of: sentinel, kind)
             while id != sentinel {
-                if let object = vmBOs[id].object { objects.append(object.takeUnretainedValue()) }
+                if let object = record(id).pointee.object {
+                    objects.append(object.takeUnretainedValue())
+                }
                 id = entry(id, kind).pointee.next
             }
             return objects
@@ -71,113 +73,47 @@ extension GPUVM {
     /// The objects on the evict list, in list order.
     public var evictedObjects: [GPUVMObject] { objects(of: evictList, .evict) }
 
-    // MARK: - Eviction and validation
+    // MARK: - Evicted marks
 
-    /// Marks a VM_BO; on a reservation-protected VM an external one only gets the mark, because its
-    /// own reservation does not guard the list.
+    /// Marks the object evicted, or resident again, in this VM only; nothing if it is not mapped
+    /// here.
     ///
-    /// Source: `drm_gpuvm_bo_evict`.
-    func setEvicted(_ isEvicted: Bool, vmBO id: UInt32) {
+    /// The object's reservation is held; the VM lock is not needed. Source: `drm_gpuvm_bo_evict`.
+    public func setEvicted(_ isEvicted: Bool, object: GPUVMObject) {
+        object.reservation.assertLocked()
         listLock.withLock {
-            // A VM_BO that waits for its destruction by the commit is on no list.
-            guard !vmBOs[id].isDead, let object = vmBOs[id].object else { return }
-            vmBOs[id].isEvicted = isEvicted
-            if isReservationProtected && isExternal(object.takeUnretainedValue()) { return }
-            let isListed = vmBOs[id].evict.next != 0
-            if isEvicted && !isListed {
-                insert(id, in: .evict, after: last(of: evictList, .evict))
-            } else if !isEvicted && isListed {
-                _ = remove(id, from: .evict)
-            }
+            let id = index.find(Unmanaged.passUnretained(object).toOpaque())
+            if id != 0 { mark(id, isEvicted: isEvicted) }
         }
     }
 
-    /// Calls `body` for each evicted object until it throws, and takes the valid ones off the list.
+    /// Whether the object is marked as evicted in this VM.
     ///
-    /// `body` makes the object resident and says so with ``GPUVMObject/setEvicted(_:)``. If it
-    /// throws, the entries walked return to the head of the list in their order (a
-    /// reservation-protected list never moves). The VM and all its objects are locked (see
-    /// ``ExecLocking``).
-    ///
-    /// Source: `drm_gpuvm_validate`.
-    public func validate(
-        _ body: (GPUVMObject) throws(GPUVMError) -> Void
-    ) throws(GPUVMError) {
-        if isReservationProtected {
-            try validateInPlace(body)
-        } else {
-            defer { restoreWalked(walkedList, to: evictList, .evict) }
-            while let object = takeNext(of: evictList, .evict) { try body(object) }
-        }
-    }
-
-    private func validateInPlace(
-        _ body: (GPUVMObject) throws(GPUVMError) -> Void
-    ) throws(GPUVMError) {
-        var id = listLock.withLock { first(of: evictList, .evict) }
-        while id != evictList {
-            let next = listLock.withLock { entry(id, .evict).pointee.next }
-            // Zombies stay on the list until the deferred clean-up.
-            if vmBOs[id].referenceCount != 0, let object = vmBOs[id].object {
-                try body(object.takeUnretainedValue())
-                listLock.withLock {
-                    if !vmBOs[id].isEvicted, vmBOs[id].evict.next != 0 {
-                        _ = remove(id, from: .evict)
-                    }
-                }
-            }
-            id = next
-        }
-    }
-
-    /// Moves the first entry to the walked list, so that the list may change while it is walked.
-    func takeNext(of list: UInt32, _ kind: ListKind) -> GPUVMObject? {
+    /// The VM lock is not needed; the object's reservation is held by who relies on the answer.
+    public func isEvicted(_ object: GPUVMObject) -> Bool {
         listLock.withLock {
-            while true {
-                let id = first(of: list, kind)
-                guard id != list else { return nil }
-                _ = remove(id, from: kind)
-                guard vmBOs[id].referenceCount != 0, let object = vmBOs[id].object else { continue }
-                insert(id, in: kind, after: last(of: walkedList, kind))
-                return object.takeUnretainedValue()
-            }
+            let id = index.find(Unmanaged.passUnretained(object).toOpaque())
+            return id != 0 && record(id).pointee.isEvicted
         }
     }
 
-    /// Puts the walked entries back in front of the rest.
-    func restoreWalked(_ walked: UInt32, to list: UInt32, _ kind: ListKind) {
-        listLock.withLock {
-            while last(of: walked, kind) != walked {
-                let id = last(of: walked, kind)
-                _ = remove(id, from: kind)
-                insert(id, in: kind, after: list)
-            }
-        }
+    /// Marks a VM_BO that is on its object's list, whose lock is held.
+    func setEvicted(_ isEvicted: Bool, _ record: UnsafeMutablePointer<VMBORecord>) {
+        listLock.withLock { mark(UInt32(record - vmBOs.slots), isEvicted: isEvicted) }
     }
 
-    /// Calls `body` for each external object until it throws. On a reservation-protected VM the
-    /// objects marked as evicted join the evict list.
-    ///
-    /// Source: `drm_gpuvm_prepare_objects`.
-    func forEachExternalObject(
-        _ body: (GPUVMObject) throws(GPUVMError) -> Void
-    ) throws(GPUVMError) {
-        guard isReservationProtected else {
-            defer { restoreWalked(walkedList, to: externalList, .external) }
-            while let object = takeNext(of: externalList, .external) { try body(object) }
-            return
-        }
-        var id = listLock.withLock { first(of: externalList, .external) }
-        while id != externalList {
-            if vmBOs[id].referenceCount != 0, let object = vmBOs[id].object {
-                try body(object.takeUnretainedValue())
-                listLock.withLock {
-                    if vmBOs[id].isEvicted, vmBOs[id].evict.next == 0 {
-                        insert(id, in: .evict, after: last(of: evictList, .evict))
-                    }
-                }
-            }
-            id = listLock.withLock { entry(id, .external).pointee.next }
+    /// On a reservation-protected VM an external one only gets the mark, because its own reservation
+    /// does not guard the list. The list lock is held.
+    private func mark(_ id: UInt32, isEvicted: Bool) {
+        // A VM_BO that waits for its destruction by the commit is on no list.
+        guard !record(id).pointee.isDead, let object = record(id).pointee.object else { return }
+        record(id).pointee.isEvicted = isEvicted
+        if isReservationProtected && isExternal(object.takeUnretainedValue()) { return }
+        let isListed = record(id).pointee.evict.next != 0
+        if isEvicted && !isListed {
+            insert(id, in: .evict, after: last(of: evictList, .evict))
+        } else if !isEvicted && isListed {
+            _ = remove(id, from: .evict)
         }
     }
 }

@@ -6,24 +6,20 @@ import Synchronization
 ///
 /// It has a reservation (its own if it is external, the VM's if it is private to one VM), a list of
 /// the VM_BOs that map it, and a count of hard references: one is the creator's, one belongs to
-/// each VM_BO.
+/// each VM_BO of a VM without ``GPUVMFlags/weakReferences``.
 ///
 /// Source: `struct drm_gem_object` (include/drm/drm_gem.h).
 ///
 /// Threading: any thread.
 open class GPUVMObject: @unchecked Sendable {
-    /// A VM that maps the object, and the VM_BO there.
-    struct Binding {
-        let vm: GPUVM
-        let vmBO: UInt32
-    }
-
     /// The lock and the fences of the object's memory.
     public final let reservation: Reservation
 
     /// Guards the list of VM_BOs; in immediate mode also their link order.
     final let listLock = Lock(.vaList)
-    private final var bindings: [Binding] = []
+    // The list runs through the records, whose addresses never change: it needs no memory.
+    private final var firstVMBO: UnsafeMutablePointer<VMBORecord>?
+    private final var lastVMBO: UnsafeMutablePointer<VMBORecord>?
     private final let references = Atomic<Int>(1)
 
     /// Creates an object with one hard reference, the caller's.
@@ -33,11 +29,31 @@ open class GPUVMObject: @unchecked Sendable {
         self.reservation = reservation
     }
 
-    /// The hard references: the creator's and one for each VM_BO.
+    // MARK: - Hard references
+
+    /// The hard references: the creator's and one for each VM_BO that is not weak.
     public final var hardReferenceCount: Int { references.load(ordering: .acquiring) }
 
-    /// Adds a hard reference.
-    public final func acquireHardReference() { references.add(1, ordering: .relaxed) }
+    /// Adds a hard reference; the caller has one, or holds what has one.
+    public final func acquireHardReference() {
+        let before = references.add(1, ordering: .relaxed).oldValue
+        precondition(before > 0, "a hard reference was taken after the last one had gone")
+    }
+
+    /// Adds a hard reference unless the last one is gone: for who found the object without holding
+    /// one (get-unless-zero).
+    ///
+    /// Source: `kref_get_unless_zero` (include/linux/kref.h).
+    public final func tryAcquireHardReference() -> Bool {
+        var count = references.load(ordering: .relaxed)
+        while count > 0 {
+            let (done, found) = references.weakCompareExchange(
+                expected: count, desired: count + 1, ordering: .acquiringAndReleasing)
+            if done { return true }
+            count = found
+        }
+        return false
+    }
 
     /// Drops a hard reference and calls ``lastHardReferenceDropped()`` if it was the last.
     public final func releaseHardReference() {
@@ -46,9 +62,12 @@ open class GPUVMObject: @unchecked Sendable {
         if left == 0 { lastHardReferenceDropped() }
     }
 
-    /// Called once when the last hard reference goes: no VM maps the object any more and its creator
-    /// gave it up. Called with the VM lock held if a VM_BO held the last one.
+    /// Called once when the last hard reference goes: only VMs with weak references still map the
+    /// object, and its creator gave it up. Called with the VM lock held if a VM_BO held the last
+    /// one.
     open func lastHardReferenceDropped() {}
+
+    // MARK: - The VMs
 
     /// Marks the object evicted, or resident again, in every VM that maps it.
     ///
@@ -56,38 +75,42 @@ open class GPUVMObject: @unchecked Sendable {
     public final func setEvicted(_ isEvicted: Bool) {
         reservation.assertLocked()
         listLock.withLock {
-            for binding in bindings { binding.vm.setEvicted(isEvicted, vmBO: binding.vmBO) }
+            var record = firstVMBO
+            while let current = record {
+                // Retained as long as the record is on the list.
+                current.pointee.vm?.takeUnretainedValue().setEvicted(isEvicted, current)
+                record = current.pointee.nextOfObject
+            }
         }
     }
 
     /// The VMs that map the object at this moment.
-    public final var vms: [GPUVM] { listLock.withLock { bindings.map(\.vm) } }
-
-    // MARK: - The list of VM_BOs
-
-    final func vmBO(in vm: GPUVM) -> UInt32 {
+    public final var vms: [GPUVM] {
         listLock.withLock {
-            for binding in bindings where binding.vm === vm { return binding.vmBO }
-            return 0
-        }
-    }
-
-    final func addBinding(_ vm: GPUVM, _ vmBO: UInt32, at index: Int? = nil) {
-        listLock.withLock {
-            let binding = Binding(vm: vm, vmBO: vmBO)
-            bindings.insert(binding, at: min(index ?? bindings.count, bindings.count))
-        }
-    }
-
-    /// Returns the index that the binding had.
-    @discardableResult
-    final func removeBinding(_ vm: GPUVM, _ vmBO: UInt32) -> Int {
-        listLock.withLock {
-            guard let index = bindings.firstIndex(where: { $0.vm === vm && $0.vmBO == vmBO }) else {
-                preconditionFailure("a VM_BO is not on its object's list")
+            var vms: [GPUVM] = []
+            var record = firstVMBO
+            while let current = record {
+                if let vm = current.pointee.vm { vms.append(vm.takeUnretainedValue()) }
+                record = current.pointee.nextOfObject
             }
-            bindings.remove(at: index)
-            return index
+            return vms
         }
+    }
+
+    /// Appends a VM_BO to the list. The list lock is held.
+    final func append(_ record: UnsafeMutablePointer<VMBORecord>) {
+        record.pointee.previousOfObject = lastVMBO
+        record.pointee.nextOfObject = nil
+        if let lastVMBO { lastVMBO.pointee.nextOfObject = record } else { firstVMBO = record }
+        lastVMBO = record
+    }
+
+    /// Takes a VM_BO off the list. The list lock is held.
+    final func remove(_ record: UnsafeMutablePointer<VMBORecord>) {
+        let (next, previous) = (record.pointee.nextOfObject, record.pointee.previousOfObject)
+        if let previous { previous.pointee.nextOfObject = next } else { firstVMBO = next }
+        if let next { next.pointee.previousOfObject = previous } else { lastVMBO = previous }
+        record.pointee.nextOfObject = nil
+        record.pointee.previousOfObject = nil
     }
 }

@@ -20,9 +20,10 @@ extension GPUVM {
         try checkOpen()
         precondition(
             ops.generation == state.pointee.generation, "ops planned for the VM as it was earlier")
-        if vas.availableCount < 2 * ops.count || vmBOs.availableCount < ops.count {
+        if isImmediate || vas.availableCount < 2 * ops.count || vmBOs.availableCount < ops.count {
             try checkCapacity(for: ops)
         }
+        defer { releaseHeldVAs() }
         beginChange()
         var refused = 0
         ops.forEach { op in
@@ -49,6 +50,7 @@ extension GPUVM {
     public func insert(_ request: MapRequest) throws(GPUVMError) -> GPUVA {
         try checkOpen()
         try checkCapacity(vas: 1, vmBOs: 1)
+        defer { releaseHeldVAs() }
         beginChange()
         defer { endChange() }
         let id = applyMap(request.op, isChecked: true)
@@ -90,7 +92,7 @@ extension GPUVM {
     }
 
     /// What the list needs at most while its transaction is open, when the old mappings are still
-    /// there too.
+    /// there too. In immediate mode it is taken at once: reservations are made meanwhile.
     private func checkCapacity(for ops: borrowing OpList) throws(GPUVMError) {
         var needed = 0
         var neededVMBOs = 0
@@ -108,9 +110,24 @@ extension GPUVM {
     }
 
     private func checkCapacity(vas neededVAs: Int, vmBOs neededVMBOs: Int) throws(GPUVMError) {
-        guard vas.availableCount >= neededVAs, vmBOs.availableCount >= neededVMBOs else {
-            throw .outOfMemory(needed: neededVAs)
+        guard isImmediate else {
+            guard vas.availableCount >= neededVAs, vmBOs.availableCount >= neededVMBOs else {
+                throw .outOfMemory(needed: neededVAs)
+            }
+            return
         }
+        // Whoever creates VM_BOs has the VM lock, so that they can only become fewer.
+        guard listLock.withLock({ vmBOs.availableCount }) >= neededVMBOs, commitVAs(neededVAs)
+        else { throw .outOfMemory(needed: neededVAs) }
+        state.pointee.heldVAs = neededVAs
+    }
+
+    /// Gives back what the list did not need, in immediate mode.
+    @inline(__always)
+    private func releaseHeldVAs() {
+        guard isImmediate else { return }
+        committedVAs.subtract(state.pointee.heldVAs, ordering: .relaxed)
+        state.pointee.heldVAs = 0
     }
 
     // MARK: - The steps
@@ -119,7 +136,7 @@ extension GPUVM {
     ///
     /// - Returns: The new VA, 0 if the insertion was refused.
     @inline(__always)
-    private func applyMap(_ map: GPUVAOp.Map, isChecked: Bool = false) -> UInt32 {
+    func applyMap(_ map: GPUVAOp.Map, isChecked: Bool = false) -> UInt32 {
         let vmBO = map.unmanagedObject.map { obtainVMBO($0.takeUnretainedValue()) } ?? 0
         let record = VARecord(
             address: map.piece.address, range: map.piece.range, offset: map.piece.offset,
@@ -134,7 +151,8 @@ extension GPUVM {
 
     /// Remove the old VA, insert the pieces, link them, unlink the old VA: its VM_BO lives on.
     @inline(__always)
-    private func applyRemap(_ remap: GPUVAOp.Remap, carrying carried: GPUVAFlags) -> Int {
+    @discardableResult
+    func applyRemap(_ remap: GPUVAOp.Remap, carrying carried: GPUVAFlags) -> Int {
         let old = remap.va.id
         let vmBO = vas[old].vmBO
         let flags = remap.va.flags.intersection(carried).rawValue
@@ -167,7 +185,7 @@ extension GPUVM {
 
     /// Unlink, then remove.
     @inline(__always)
-    private func applyUnmap(_ id: UInt32) {
+    func applyUnmap(_ id: UInt32) {
         if vas[id].vmBO != 0 { unlink(id) }
         removeVA(id)
     }
@@ -175,11 +193,15 @@ extension GPUVM {
     // MARK: - The tree
 
     @inline(__always)
-    private func insertVA(_ record: VARecord, isChecked: Bool) -> UInt32 {
+    func insertVA(_ record: VARecord, isChecked: Bool) -> UInt32 {
         if isChecked {
             guard isValid(address: record.address, range: record.range),
                 firstOverlap(record.address, record.last) == .end
             else { return 0 }
+        }
+        if isImmediate {
+            state.pointee.heldVAs &-= 1
+            precondition(state.pointee.heldVAs >= 0, "a change added more than was reserved")
         }
         let id = vas.allocate(record)
         tree.insert(record.address, id)

@@ -16,29 +16,36 @@ extension GPUVM {
     /// Source: `drm_gpuvm_sm_map_ops_create`.
     public func planMap(_ request: MapRequest, into ops: inout OpList) throws(GPUVMError) {
         try beginPlan(&ops, request.address, request.range)
-        let object = request.object.map { Unmanaged.passUnretained($0) }
+        let map = request.op
         let end = request.address &+ request.range
         var cursor = firstOverlap(request.address, end &- 1)
         while cursor != .end, tree.key(at: cursor) < end {
             let old = va(tree.id(at: cursor))
-            let isSameObject = object?.toOpaque() == old.unmanagedObject?.toOpaque()
-            let isContiguous =
-                object != nil && isSameObject
-                && old.offset &- request.offset == old.address &- request.address
-            let overlap = OverlapCase(
-                old, request.address, end, isSameObject: object != nil && isSameObject,
-                isContiguous: isContiguous)
-            var keep = isContiguous
-            #if MUTANTS
-                if Mutant.isPlanted("keepWrongForOneCase"), overlap == .requestContinuesEnd {
-                    keep = false
-                }
-            #endif
-            ops.append(cut(old, request.address, end, keep: keep, overlap))
+            ops.append(replace(old, by: map, end))
             if old.end >= end { break }
             cursor = tree.next(cursor)
         }
-        ops.append(.map(request.op))
+        ops.append(.map(map))
+    }
+
+    /// What becomes of `old` where `map`, up to `end`, takes its place.
+    @inline(__always)
+    func replace(_ old: GPUVA, by map: GPUVAOp.Map, _ end: UInt64) -> GPUVAOp {
+        let address = map.piece.address
+        let isSameObject =
+            map.unmanagedObject != nil
+            && map.unmanagedObject?.toOpaque() == old.unmanagedObject?.toOpaque()
+        let isContiguous =
+            isSameObject && old.offset &- map.piece.offset == old.address &- address
+        let overlap = OverlapCase(
+            old, address, end, isSameObject: isSameObject, isContiguous: isContiguous)
+        var keep = isContiguous
+        #if MUTANTS
+            if Mutant.isPlanted("keepWrongForOneCase"), overlap == .requestContinuesEnd {
+                keep = false
+            }
+        #endif
+        return cut(old, address, end, keep: keep, overlap)
     }
 
     /// The ops that unmap the range: an unmap or a remap for every mapping in it, by address, none
@@ -54,11 +61,16 @@ extension GPUVM {
         let end = address &+ range
         var cursor = firstOverlap(address, end &- 1)
         while cursor != .end, tree.key(at: cursor) < end {
-            let old = va(tree.id(at: cursor))
-            let overlap = OverlapCase(old, address, end, isSameObject: false, isContiguous: false)
-            ops.append(cut(old, address, end, keep: false, overlap))
+            ops.append(remove(va(tree.id(at: cursor)), address, end))
             cursor = tree.next(cursor)
         }
+    }
+
+    /// What becomes of `old` where an unmap request takes the range from `address` to `end` away.
+    @inline(__always)
+    func remove(_ old: GPUVA, _ address: UInt64, _ end: UInt64) -> GPUVAOp {
+        let overlap = OverlapCase(old, address, end, isSameObject: false, isContiguous: false)
+        return cut(old, address, end, keep: false, overlap)
     }
 
     /// The ops that split mappings without an object at the request's two ends, and unmap none.
@@ -121,9 +133,8 @@ extension GPUVM {
         ops.removeAll()
         try checkOpen()
         ops.generation = state.pointee.generation
-        let vmBO = findVMBO(object)
-        guard vmBO != 0 else { throw .noEntry(address: 0, range: 0) }
-        var id = vmBOs[vmBO].firstVA
+        guard findVMBO(object) != 0 else { throw .noEntry(address: 0, range: 0) }
+        var id = firstMapping(of: object)
         while id != 0 {
             ops.append(.unmap(GPUVAOp.Unmap(va: va(id), keep: false, overlapCase: nil)))
             id = vas[id].next

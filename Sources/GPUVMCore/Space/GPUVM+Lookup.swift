@@ -6,7 +6,7 @@ extension GPUVM {
         return GPUVA(
             id: id, flags: GPUVAFlags(rawValue: record.flags), address: record.address,
             range: record.range, offset: record.offset,
-            unmanagedObject: record.vmBO == 0 ? nil : vmBOs[record.vmBO].object)
+            unmanagedObject: record.vmBO == 0 ? nil : self.record(record.vmBO).pointee.object)
     }
 
     /// The first entry that an interval tree would report for `first...last`, or the end.
@@ -124,53 +124,5 @@ extension GPUVM {
     /// Whether `va` is the part of the space that is reserved.
     public func isReserved(_ va: GPUVA) -> Bool {
         va.id == state.pointee.reservedVA
-    }
-
-    // MARK: - Objects
-
-    /// The pair of this VM and `object`; nil if nothing maps it here.
-    public func vmBO(of object: GPUVMObject) -> GPUVMBO? {
-        let id = findVMBO(object)
-        guard id != 0 else { return nil }
-        let record = vmBOs[id]
-        return GPUVMBO(
-            id: id, referenceCount: Int(record.referenceCount),
-            linkedCount: Int(record.linkedCount),
-            isEvicted: listLock.withLock { vmBOs[id].isEvicted },
-            isExternal: isExternal(object))
-    }
-
-    /// Calls `body` for each mapping of `object` in this VM, in link order.
-    ///
-    /// The object's reservation is held (immediate mode: nothing else changes the VM meanwhile); the
-    /// VM lock is not needed, so that eviction may call it.
-    @inline(__always)
-    public func forEachMapping<Failure: Error>(
-        of object: GPUVMObject, _ body: (GPUVA) throws(Failure) -> Void
-    ) throws(Failure) {
-        let vmBO = object.vmBO(in: self)
-        guard vmBO != 0 else { return }
-        var id = vmBOs[vmBO].firstVA
-        while id != 0 {
-            let next = vas[id].next
-            try body(va(id))
-            id = next
-        }
-    }
-
-    /// The VM_BO of a live pair, or 0.
-    @inline(__always)
-    func findVMBO(_ object: GPUVMObject) -> UInt32 {
-        let pointer = Unmanaged.passUnretained(object).toOpaque()
-        let id: UInt32
-        if state.pointee.recentObject == pointer {
-            id = state.pointee.recentVMBO
-        } else {
-            id = object.vmBO(in: self)
-            if id == 0 { return 0 }
-            state.pointee.recentObject = pointer
-            state.pointee.recentVMBO = id
-        }
-        return vmBOs[id].referenceCount == 0 ? 0 : id
     }
 }

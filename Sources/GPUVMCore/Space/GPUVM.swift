@@ -1,4 +1,5 @@
 import Fencing
+import Synchronization
 
 // @unchecked: guarded by the caller's VM lock, but for the lists under `listLock`; see Threading.
 /// A GPU virtual address space: its mappings, the objects behind them, and nothing of page tables.
@@ -25,8 +26,14 @@ import Fencing
 ///
 /// Threading: every method needs the caller's VM lock, held exclusively. A change of an object's
 /// mappings needs the object's reservation too, so that who holds only that may walk them
-/// (``forEachMapping(of:_:)``). ``GPUVMObject/setEvicted(_:)`` needs no VM lock. Look-up, insertion
-/// and removal O(log n); a plan O(log n + ops).
+/// (``forEachMapping(of:_:)``) and mark them (``setEvicted(_:object:)``).
+///
+/// In immediate mode (``GPUVMFlags/immediateMode``) the mappings belong to a lock of class
+/// ``Fencing/LockClass/vmOperation`` instead, which the caller takes around whatever reads or
+/// changes them, on the fence-signalling path too; the lists and pairs stay with the VM lock, and
+/// are safe against what that path does to them.
+///
+/// Look-up, insertion and removal O(log n); a plan O(log n + ops).
 public final class GPUVM: @unchecked Sendable {
     /// For people: debug output and logs.
     public let name: String
@@ -44,13 +51,19 @@ public final class GPUVM: @unchecked Sendable {
     public let reservationObject: GPUVMObject
     /// How many mappings the VM has room for.
     public let capacity: Int
+    /// The driver's own, for who reaches the VM through the list of an object's VMs.
+    public let driverData: AnyObject?
 
     let vas: SlotPool<VARecord>
     let tree: VATree
     let vmBOs: SlotPool<VMBORecord>
+    let index: VMBOIndex
     let journal: Journal
-    /// Guards the external-object and evict lists and the evicted marks.
+    /// Guards the external-object and evict lists, the evicted marks, and the VM_BOs' slots and
+    /// index; in immediate mode also their counts.
     let listLock = Lock(.vmLists)
+    /// Immediate mode: the mappings that exist or are reserved.
+    let committedVAs = Atomic<Int>(0)
     private let region: ReservedRegion
 
     /// What changes, behind a pointer: accesses to it are not checked for exclusivity at run time.
@@ -63,19 +76,30 @@ public final class GPUVM: @unchecked Sendable {
         var collectsReleased = false
         /// How much of `released` was there before the transaction.
         var releasedBefore = 0
-        var isClosed = false
         var warningCount = 0
+        /// Immediate mode: the mappings that the change in progress may still add.
+        var heldVAs = 0
         /// The VA of the reserved node; 0 if there is none.
         var reservedVA: UInt32 = 0
         var vaCount = 0
-        var vmBOCount = 0
-        var firstZombie: UInt32 = 0
         /// The VM_BO found last, and its object.
         var recentObject: UnsafeMutableRawPointer?
         var recentVMBO: UInt32 = 0
     }
 
     let state: UnsafeMutablePointer<State>
+
+    /// What `listLock` guards. A compound assignment would count as an access to all of it for the
+    /// thread sanitizer.
+    struct PairState {
+        var vmBOCount = 0
+        /// VM_BOs that wait for the deferred clean-up.
+        var firstZombie: UInt32 = 0
+        /// Written under the VM lock too, so that either suffices to read it.
+        var isClosed = false
+    }
+
+    let pairState: UnsafeMutablePointer<PairState>
     var released: [GPUVMObject] = []
 
     // Sentinels of the circular lists.
@@ -98,12 +122,13 @@ public final class GPUVM: @unchecked Sendable {
     ///   - reservationObject: Carries the reservation of all private objects.
     ///   - capacity: Room for this many mappings, 1…2^28; costs memory only where it is used.
     ///   - objectCapacity: Room for this many objects, 1…2^28.
+    ///   - driverData: Kept as long as the VM.
     /// - Throws: ``GPUVMError/outOfMemory(needed:)`` if the process has no address space left.
     public init(
         name: String = "unknown", flags: GPUVMFlags = [], start: UInt64, range: UInt64,
         reservedStart: UInt64 = 0, reservedRange: UInt64 = 0,
         reservationObject: GPUVMObject = GPUVMObject(), capacity: Int = 1 << 24,
-        objectCapacity: Int = 1 << 20
+        objectCapacity: Int = 1 << 20, driverData: AnyObject? = nil
     ) throws(GPUVMError) {
         precondition((1...1 << 28).contains(capacity) && (1...1 << 28).contains(objectCapacity))
         self.name = name
@@ -114,11 +139,14 @@ public final class GPUVM: @unchecked Sendable {
         self.reservedRange = reservedRange
         self.reservationObject = reservationObject
         self.capacity = capacity
+        self.driverData = driverData
 
         var layout = RegionLayout()
         // One more for the reserved node, three for the lists' sentinels; slot 0 is never used.
         let vaOffset = layout.add(VARecord.self, count: capacity + 2)
         let vmBOOffset = layout.add(VMBORecord.self, count: objectCapacity + 4)
+        let buckets = VMBOIndex.maximumBuckets(objectCapacity: objectCapacity)
+        let bucketOffset = layout.add(UInt32.self, count: buckets)
         let treeLayout = VATree.Layout(capacity: capacity + 1, in: &layout)
         guard let region = layout.makeRegion() else {
             throw .outOfMemory(needed: capacity)
@@ -132,10 +160,15 @@ public final class GPUVM: @unchecked Sendable {
             slots: (base + vmBOOffset).bindMemory(
                 to: VMBORecord.self, capacity: objectCapacity + 4),
             capacity: UInt32(objectCapacity + 3))
+        index = VMBOIndex(
+            buckets: (base + bucketOffset).bindMemory(to: UInt32.self, capacity: buckets),
+            maximumBuckets: buckets, records: vmBOs.slots)
         tree = VATree(treeLayout, base: base)
         journal = Journal()
         state = .allocate(capacity: 1)
         state.initialize(to: State())
+        pairState = .allocate(capacity: 1)
+        pairState.initialize(to: PairState())
         externalList = Self.makeSentinel(vmBOs)
         evictList = Self.makeSentinel(vmBOs)
         walkedList = Self.makeSentinel(vmBOs)
@@ -157,9 +190,11 @@ public final class GPUVM: @unchecked Sendable {
     deinit {
         // Every VM_BO holds its VM, so none is left.
         state.deallocate()
+        pairState.deallocate()
         journal.destroy()
         tree.destroy()
         vas.destroy()
+        index.destroy()
         vmBOs.destroy()
     }
 
@@ -178,20 +213,20 @@ public final class GPUVM: @unchecked Sendable {
     /// The number of mappings, without the reserved node.
     public var mappingCount: Int { state.pointee.vaCount }
 
-    /// The number of VM_BOs, with those that wait for the deferred clean-up.
-    public var objectCount: Int { state.pointee.vmBOCount }
+    /// The number of VM_BOs, with those preallocated and those that wait for the deferred clean-up.
+    public var objectCount: Int { listLock.withLock { pairState.pointee.vmBOCount } }
 
     /// The kernel's reference count: one for the owner (until ``close()``), one for each mapping and
     /// one for each VM_BO, none for the reserved node.
     public var referenceCount: Int {
-        (state.pointee.isClosed ? 0 : 1) + state.pointee.vaCount + state.pointee.vmBOCount
+        (isClosed ? 0 : 1) + state.pointee.vaCount + objectCount
     }
 
     /// How many times the kernel would have warned about the use of this VM.
     public var warningCount: Int { state.pointee.warningCount }
 
     /// Whether ``close()`` was called: nothing can be mapped any more.
-    public var isClosed: Bool { state.pointee.isClosed }
+    public var isClosed: Bool { listLock.withLock { pairState.pointee.isClosed } }
 
     /// Bytes of records and tree nodes in use.
     public var byteCount: Int {
@@ -210,7 +245,12 @@ public final class GPUVM: @unchecked Sendable {
     @inline(__always)
     var isReservationProtected: Bool { flags.contains(.reservationProtected) }
 
+    @inline(__always)
+    var isWeak: Bool { flags.contains(.weakReferences) }
+
+    /// The VM lock is held, under which alone a VM is closed.
+    @inline(__always)
     func checkOpen() throws(GPUVMError) {
-        if state.pointee.isClosed { throw .closed }
+        if pairState.pointee.isClosed { throw .closed }
     }
 }

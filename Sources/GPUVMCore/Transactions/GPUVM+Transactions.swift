@@ -68,7 +68,7 @@ extension GPUVM {
     }
 
     @inline(__always)
-    private func openTransaction() {
+    func openTransaction() {
         state.pointee.isInTransaction = true
         state.pointee.transaction &+= 1
     }
@@ -77,7 +77,7 @@ extension GPUVM {
         for index in 0..<journal.count {
             let entry = journal[index]
             switch entry.change {
-            case .vaRemoved: vas.free(entry.id)
+            case .vaRemoved: freeVA(entry.id)
             case .vmBODied: destroyIfDead(entry.id)
             default: break
             }
@@ -89,12 +89,22 @@ extension GPUVM {
 
     /// A VM_BO can have died, come back and died again; its binding is there until it is destroyed.
     private func destroyIfDead(_ id: UInt32) {
-        guard vmBOs[id].isDead else { return }
-        guard let object = vmBOs[id].object else { preconditionFailure("a VM_BO has no object") }
-        // Once the binding is gone nobody else can reach the record.
-        object.takeUnretainedValue().removeBinding(self, id)
-        vmBOs[id].isDead = false
+        guard record(id).pointee.isDead else { return }
+        let object = object(of: id)
+        object.listLock.withLock {
+            listLock.withLock {
+                leave(id, object)
+                record(id).pointee.isDead = false
+            }
+        }
+        // Nobody else can reach the record any more.
         destroyVMBO(id)
+    }
+
+    @inline(__always)
+    private func freeVA(_ id: UInt32) {
+        vas.free(id)
+        if isImmediate { committedVAs.subtract(1, ordering: .relaxed) }
     }
 
     private func undo(_ entry: Journal.Entry) {
@@ -102,17 +112,15 @@ extension GPUVM {
         switch entry.change {
         case .vaInserted:
             _ = tree.remove(vas[id].address, id)
-            vas.free(id)
+            freeVA(id)
             state.pointee.vaCount &-= 1
         case .vaRemoved:
             tree.insert(vas[id].address, id, rank: Int(entry.detail))
             state.pointee.vaCount &+= 1
         case .vaLinked:
-            let vmBO = vas[id].vmBO
-            withLinkOrder(of: vmBO) { removeLink(id, vmBO) }
+            removeLink(id, vas[id].vmBO)
         case .vaUnlinked:
-            let vmBO = vas[id].vmBO
-            withLinkOrder(of: vmBO) { insertLink(id, vmBO, after: vas[id].previous) }
+            insertLink(id, vas[id].vmBO, after: vas[id].previous)
         case .vaFlags:
             vas[id].flags = entry.detail
         case .vmBOCreated, .vmBODied, .vmBORevived, .vmBOZombie:
@@ -132,65 +140,50 @@ extension GPUVM {
 
     private func undoVMBO(_ entry: Journal.Entry) {
         let id = entry.id
-        guard let object = vmBOs[id].object else { preconditionFailure("a VM_BO has no object") }
+        let object = object(of: id)
         state.pointee.recentObject = nil
         switch entry.change {
         case .vmBOCreated:
-            object.takeUnretainedValue().removeBinding(self, id)
-            // An eviction since has put it on the list, outside of the journal.
-            listLock.withLock { if vmBOs[id].evict.next != 0 { _ = remove(id, from: .evict) } }
-            state.pointee.vmBOCount -= 1
+            object.listLock.withLock {
+                listLock.withLock {
+                    leave(id, object)
+                    // An eviction since has put it on the list, outside of the journal.
+                    leaveLists(id, isJournaled: false)
+                }
+            }
             destroyVMBO(id)
         case .vmBODied:
-            state.pointee.vmBOCount += 1
-            listLock.withLock { vmBOs[id].isDead = false }
+            listLock.withLock { record(id).pointee.isDead = false }
         case .vmBORevived:
-            state.pointee.vmBOCount -= 1
             listLock.withLock {
-                vmBOs[id].isDead = true
-                vmBOs[id].isEvicted = entry.detail != 0
-                if vmBOs[id].evict.next != 0 { _ = remove(id, from: .evict) }
+                record(id).pointee.isDead = true
+                record(id).pointee.isEvicted = entry.detail != 0
+                leaveLists(id, isJournaled: false)
             }
         case .vmBOZombie:
-            state.pointee.firstZombie = vmBOs[id].nextZombie
-            object.takeUnretainedValue().addBinding(self, id, at: Int(entry.detail))
+            object.listLock.withLock {
+                listLock.withLock {
+                    leaveZombies(id)
+                    enter(id, object)
+                }
+            }
         default:
             preconditionFailure("not a change of a VM_BO")
         }
     }
 
-    // MARK: - The end
-
-    /// Unmaps everything and drops every reference that the VM holds; later requests throw
-    /// ``GPUVMError/closed``, look-ups find nothing.
-    ///
-    /// The caller has stopped the engines and holds the reservations, or knows that nobody else
-    /// walks the objects' mappings. O(mappings); allocates nothing. A second call does nothing.
-    public func close() {
-        precondition(!state.pointee.isInTransaction, "a VM is closed inside a transaction")
-        guard !state.pointee.isClosed else { return }
-        cleanUpDeferred()
-        var cursor = tree.first
-        while cursor != .end {
-            let vmBO = vas[tree.id(at: cursor)].vmBO
-            cursor = tree.next(cursor)
-            guard vmBO != 0 else { continue }
-            vmBOs[vmBO].referenceCount &-= 1
-            guard vmBOs[vmBO].referenceCount == 0 else { continue }
-            listLock.withLock {
-                if vmBOs[vmBO].external.next != 0 { _ = remove(vmBO, from: .external) }
-                if vmBOs[vmBO].evict.next != 0 { _ = remove(vmBO, from: .evict) }
-            }
-            vmBOs[vmBO].object?.takeUnretainedValue().removeBinding(self, vmBO)
-            state.pointee.vmBOCount -= 1
-            destroyVMBO(vmBO)
+    /// Others may have become zombies since.
+    private func leaveZombies(_ id: UInt32) {
+        let next = record(id).pointee.nextZombie
+        guard pairState.pointee.firstZombie != id else {
+            pairState.pointee.firstZombie = next
+            return
         }
-        tree.reset()
-        vas.reset()
-        state.pointee.vaCount = 0
-        state.pointee.reservedVA = 0
-        state.pointee.generation &+= 1
-        state.pointee.isClosed = true
-        released.removeAll()
+        var previous = pairState.pointee.firstZombie
+        while record(previous).pointee.nextZombie != id {
+            previous = record(previous).pointee.nextZombie
+            precondition(previous != 0, "a zombie of an open transaction was cleaned up")
+        }
+        record(previous).pointee.nextZombie = next
     }
 }

@@ -35,6 +35,9 @@ struct SlotPool<Slot: BitwiseCopyable> {
         nonmutating _modify { yield &slots[Int(id)] }
     }
 
+    /// Behind the last slot that was ever handed out.
+    var end: UInt32 { header.pointee.next }
+
     @inline(__always)
     var usedCount: Int { Int(header.pointee.used) }
 
