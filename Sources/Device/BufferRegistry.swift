@@ -23,6 +23,6 @@ struct BufferRegistry {
         entries[buffer.backing.identity] = Entry(buffer: buffer)
     }
 
-    /// The number of live buffers; O(entries).
-    var count: Int { entries.values.count { $0.buffer != nil } }
+    /// The live buffers, in no order; O(entries).
+    var live: [BufferObject] { entries.values.compactMap(\.buffer) }
 }

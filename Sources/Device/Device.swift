@@ -27,13 +27,16 @@ public final class Device: Sendable {
     /// Switches that make requests fail on purpose.
     public let failures = FailurePoints()
 
+    /// Which buffers are in VRAM, and who has to leave it.
+    public let residency: Residency
+
     let mmus: InvalidationDomain
     let copyEngines: [CopyEngine]
     let bindScheduler: EngineScheduler
     /// Ends waits at their deadlines.
     public let timers: TimerQueue
     let counters = DeviceCounters()
-    let releases = ReleaseBarrier()
+    let releases: ReleaseBarrier
 
     private let registry = Guarded(.device, DeviceRegistry())
     private let nextClientID = Atomic<UInt32>(1)
@@ -54,6 +57,7 @@ public final class Device: Sendable {
         do throws(MemoryError) {
             memory = try PhysicalMemoryMap(
                 systemBytes: configuration.systemBytes, vramBytes: configuration.vramBytes,
+                visibleVRAMBytes: configuration.visibleVRAMBytes ?? configuration.vramBytes,
                 tableBytes: configuration.pageTableBytes)
         } catch {
             throw .memory(error)
@@ -86,6 +90,13 @@ public final class Device: Sendable {
             throw .invalid("the host refuses a thread for an engine: \(error)")
         }
         copyEngines = engines
+        let releases = ReleaseBarrier()
+        self.releases = releases
+        residency = Residency(
+            memory: memory,
+            migrator: CopyMigrator(
+                scheduler: engines[0].scheduler, mmus: mmus, tablePool: tablePool,
+                releases: releases))
         guard events.start(), (try? timers.start()) != nil else {
             shutdown(deadline: 0)
             throw .invalid("the host refuses a thread for timers and reports")
@@ -126,6 +137,11 @@ public final class Device: Sendable {
     /// All clients, oldest first.
     public var clients: [Client] {
         registry.withLock { $0.clients.values.sorted { $0.id < $1.id } }
+    }
+
+    /// All live buffers, oldest first.
+    var buffers: [BufferObject] {
+        registry.withLock { $0.buffers.live }.sorted { $0.id < $1.id }
     }
 
     func remove(_ client: Client) {

@@ -4,6 +4,8 @@ public struct DeviceConfiguration: Sendable, Equatable {
     public var name = "gpuvmd simulated GPU"
     /// VRAM for buffers; a multiple of 4 KiB.
     public var vramBytes: UInt64 = 1 << 30
+    /// How much of it the CPU can see, at least 4 KiB; nil: all of it. Less is a "small BAR".
+    public var visibleVRAMBytes: UInt64?
     /// System memory that buffers may use; a multiple of 4 KiB.
     public var systemBytes: UInt64 = 4 << 30
     /// VRAM for page tables; a multiple of 4 KiB.

@@ -18,6 +18,9 @@ final class ReleaseBarrier: Sendable {
     /// Before the fence signals.
     func begin() { pending.withLock { $0 += 1 } }
 
+    /// Whether something is on its way back.
+    var isPending: Bool { pending.withLock { $0 != 0 } }
+
     /// After everything was let go.
     func end() {
         let isIdle = pending.withLock { count in

@@ -9,6 +9,8 @@ public enum MemoryError: Error, Equatable, Sendable {
     case notShareable(reason: String)
     /// The descriptor's file is shorter than announced: EINVAL.
     case tooShort(announced: UInt64, actual: UInt64)
+    /// The device is shutting down and moves nothing any more: ENODEV.
+    case stopped
     /// A system call of the host failed with this positive errno.
     case system(errno: Int32, call: String)
 
@@ -18,6 +20,7 @@ public enum MemoryError: Error, Equatable, Sendable {
         case .exhausted(.vram, _, _): ENOSPC
         case .exhausted(.system, _, _): ENOMEM
         case .notShareable, .tooShort: EINVAL
+        case .stopped: ENODEV
         case .system(let errno, _): errno
         }
     }
@@ -30,11 +33,12 @@ extension MemoryError: CustomStringConvertible {
         case .exhausted(let placement, let wanted, let free):
             """
             \(placement == .vram ? "VRAM" : "system memory") is used up: \(wanted) bytes wanted, \
-            \(free) free; close buffers, or give the device more
+            \(free) free and nothing left to evict; close buffers, or give the device more
             """
         case .notShareable(let reason): "the descriptor cannot back a buffer: \(reason)"
         case .tooShort(let announced, let actual):
             "the memory has \(actual) bytes and \(announced) were announced"
+        case .stopped: "the device is shutting down"
         case .system(let errno, let call): "\(call) failed with errno \(errno)"
         }
     }

@@ -2,6 +2,7 @@ import CPlatform
 import Device
 import Engines
 import Fencing
+import Glibc
 import Memory
 import TestSupport
 import Testing
@@ -53,6 +54,18 @@ final class DeviceFixture: @unchecked Sendable {
         let result = try client.bind(vm: vm, operations: operations)
         try #require(result.fence.wait(deadline: Runtime.deadline(after: 5_000_000_000)))
         #expect(result.fence.error == 0)
+    }
+
+    /// Jobs let go of buffers right after their fences: waits for that, some seconds at most.
+    func expectNoMemoryInUse(location: SourceLocation = #_sourceLocation) {
+        let deadline = Runtime.deadline(after: 5_000_000_000)
+        var status = device.status()
+        while status.vramUsed + status.systemUsed != 0, Runtime.now() < deadline {
+            sched_yield()
+            status = device.status()
+        }
+        #expect(status.vramUsed == 0 && status.systemUsed == 0, sourceLocation: location)
+        #expect(status.residentBuffers == 0 && status.evictedBuffers == 0, sourceLocation: location)
     }
 
     /// Runs commands, which lie in `batch` mapped at `address`, and returns the fence's errno.

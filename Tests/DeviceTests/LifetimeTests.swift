@@ -23,13 +23,14 @@ struct LifetimeTests {
             let made = try client.createBuffer(name: "b", size: 1 << 20, placement: .vram)
             weakBuffer = made.buffer
             var operations: [BindOperation] = []
-            for index in 0..<20_000 as Range<UInt64> {
+            for index in 0..<100_000 as Range<UInt64> {
                 operations.append(
                     BindOperation(
                         .map, address: index << 13, range: 4096, buffer: made.buffer,
                         offset: (index & 255) << 12))
             }
-            _ = try client.bind(vm: vm, operations: operations)
+            let mapped = SyncPoint(handle: try client.createSyncobj(isSignalled: false).handle)
+            _ = try client.bind(vm: vm, operations: operations, signals: [mapped])
             let gate = try client.createSyncobj(isSignalled: false).handle
             let queue = try client.createQueue(
                 vm: vm, engineClass: .copy, timeout: 60_000_000_000)
@@ -43,7 +44,7 @@ struct LifetimeTests {
                     from: $0.baseAddress!, byteCount: $0.count)
             }
             _ = try client.execute(
-                queue: queue, batches: [CommandBatch(address: 1 << 13)], waits: [],
+                queue: queue, batches: [CommandBatch(address: 1 << 13)], waits: [mapped],
                 signals: [SyncPoint(handle: gate)])
             for _ in 0..<100 {
                 _ = try client.bind(
@@ -113,13 +114,13 @@ struct LifetimeTests {
     func threads() throws {
         let fixture = try DeviceFixture()
         let device = fixture.device
-        let failures = Atomic<Int>(0)
+        let failures = Guarded(.leaf, [String]())
         let threads = (0..<4).compactMap { number in
             RuntimeThread.start(name: "client\(number)") {
                 do {
                     try Self.work(device, seed: UInt64(number))
                 } catch {
-                    failures.add(1, ordering: .relaxed)
+                    failures.withLock { $0.append("\(error)") }
                 }
             }
         }
@@ -131,7 +132,7 @@ struct LifetimeTests {
             }
         }
         for thread in threads { thread.join() }
-        #expect(failures.load(ordering: .relaxed) == 0)
+        #expect(failures.withLock { $0 } == [])
         #expect(device.status().clients == 1)
         #expect(device.memory.vram.usedBytes == 0)
         #expect(device.tablePool.allocated == 0)
@@ -139,7 +140,7 @@ struct LifetimeTests {
 
     /// One client's life, a few times over: everything it copies arrives.
     private static func work(_ device: Device, seed: UInt64) throws {
-        struct Mismatch: Error {}
+        struct Mismatch: Error { var what = "" }
         var random = SplitMix64(seed: seed)
         for _ in 0..<6 {
             let client = device.makeClient(
@@ -161,7 +162,7 @@ struct LifetimeTests {
                             .map, address: base, range: 1 << 18, buffer: made.buffer),
                     ])
                 guard bind.fence.wait(deadline: Runtime.deadline(after: 20_000_000_000)) else {
-                    throw Mismatch()
+                    throw Mismatch(what: "the bind's fence has not signalled")
                 }
                 let pattern = UInt32(truncatingIfNeeded: random.next())
                 var writer = CommandWriter()
@@ -175,7 +176,7 @@ struct LifetimeTests {
                     fence.error == 0,
                     bytes.loadUnaligned(fromByteOffset: 131_072 + 4 * round, as: UInt32.self)
                         == pattern
-                else { throw Mismatch() }
+                else { throw Mismatch(what: "seed \(seed), round \(round), errno \(fence.error)") }
             }
         }
     }

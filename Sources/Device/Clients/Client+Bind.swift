@@ -38,12 +38,13 @@ extension Client {
             operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
             recordsOperations: recordsOperations, tableQuota: freeTables)
         let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
+        device.unmapUnheldBuffers()
         remember(bound.job, bound.result.fence, engineClass: .bind, queue: queueID)
         return bound.result
     }
 
     /// How many page-table pages the quota has left.
-    private var freeTables: Int {
+    var freeTables: Int {
         allVMs.reduce(quotas.tablePages - usage.tablesReserved.load(ordering: .relaxed)) {
             $0 - $1.vm.table.heldPages
         }

@@ -13,39 +13,30 @@ struct ClientBuffer: Sendable {
 extension Client {
     /// Makes a buffer of `size` bytes (rounded up to pages).
     ///
-    /// - Parameter localTo: A VM handle: the buffer shares that VM's reservation, and no other VM
-    ///   may map it.
+    /// Where VRAM is full, buffers used less recently make room.
+    ///
+    /// - Parameters:
+    ///   - localTo: A VM handle: the buffer shares that VM's reservation, and no other VM may map
+    ///     it.
+    ///   - needsCPUAccess: Whether its VRAM must be within the CPU's reach.
     /// - Throws: EINVAL for a size of 0 or beyond the region, ENOMEM or ENOSPC for a quota or a
     ///   full region, ENOENT for the VM, the host's errno (EMFILE, ENOMEM).
     public func createBuffer(
-        name: String, size: UInt64, placement: Placement, localTo vmHandle: UInt32? = nil
+        name: String, size: UInt64, placement: Placement, localTo vmHandle: UInt32? = nil,
+        needsCPUAccess: Bool = true
     ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
         let bytes = try pages(size)
         let vm: DeviceVM? = if let vmHandle { try self.vm(vmHandle) } else { nil }
         let buffer = try retryingAfterReleases { () throws(DeviceError) in
             let charge = try BufferCharge(bytes: bytes, to: usage, within: quotas)
-            return try makeBuffer(name: name, region: placement, vm: vm, charge: charge) {
-                () throws(MemoryError) in
+            return try makeBuffer(
+                name: name, placement: placement, needsCPUAccess: needsCPUAccess, vm: vm,
+                charge: charge
+            ) { () throws(MemoryError) in
                 try SharedMemory(name: name, bytes: bytes)
             }
         }
         return (try insert(buffer), buffer)
-    }
-
-    /// Runs `body`, and once more if memory or a quota is used up while jobs are just giving some
-    /// back.
-    private func retryingAfterReleases(
-        _ body: () throws(DeviceError) -> BufferObject
-    ) throws(DeviceError) -> BufferObject {
-        do throws(DeviceError) {
-            return try body()
-        } catch {
-            switch error {
-            case .memory(.exhausted), .quota: device.releases.wait()
-            default: throw error
-            }
-        }
-        return try body()
     }
 
     /// Makes a handle for the memory of a descriptor, which this takes over.
@@ -68,11 +59,16 @@ extension Client {
         } catch {
             throw .memory(error)
         }
-        if let known = device.buffer(identity) { return try adopt(known, bytes: bytes) }
+        // A buffer that nobody holds any more is on its way out, and its memory a stranger's.
+        if let known = device.buffer(identity), known.tryAcquireHardReference() {
+            defer { known.releaseHardReference() }
+            return try adopt(known, bytes: bytes)
+        }
         let charge = try BufferCharge(bytes: bytes, to: usage, within: quotas)
         isOurs = false
-        let buffer = try makeBuffer(name: name, region: .system, vm: nil, charge: charge) {
-            () throws(MemoryError) in
+        let buffer = try makeBuffer(
+            name: name, placement: .system, needsCPUAccess: true, vm: nil, charge: charge
+        ) { () throws(MemoryError) in
             try SharedMemory(importing: descriptor, bytes: bytes)
         }
         return (try insert(buffer), buffer)
@@ -112,6 +108,7 @@ extension Client {
         }
         guard let buffer else { throw .noSuch(.buffer, handle: handle) }
         buffer.object.releaseHardReference()
+        device.unmapUnheldBuffers()
     }
 
     /// The buffer behind a handle.
@@ -146,7 +143,7 @@ extension Client {
     }
 
     private func pages(_ size: UInt64) throws(DeviceError) -> UInt64 {
-        let largest = max(device.memory.system.bytes, device.memory.vram.bytes)
+        let largest = max(device.memory.system.bytes, device.memory.vramBytes)
         guard size > 0, size <= largest else {
             throw .invalid("a buffer's size is 1…\(largest) bytes, not \(size)")
         }
@@ -154,17 +151,21 @@ extension Client {
     }
 
     private func makeBuffer(
-        name: String, region: Placement, vm: DeviceVM?, charge: BufferCharge,
-        backing: () throws(MemoryError) -> SharedMemory
+        name: String, placement: Placement, needsCPUAccess: Bool, vm: DeviceVM?,
+        charge: BufferCharge, backing: () throws(MemoryError) -> SharedMemory
     ) throws(DeviceError) -> BufferObject {
         try device.failures.check("make the buffer")
+        let buffer: BufferObject
         do throws(MemoryError) {
-            return try BufferObject(
-                name: name, backing: try backing(), region: device.memory.region(region),
-                localTo: vm?.reservation, account: charge)
+            buffer = BufferObject(
+                name: name, backing: try backing(), placement: placement,
+                needsCPUAccess: needsCPUAccess, residency: device.residency,
+                localTo: vm?.reservation, creator: id, account: charge)
         } catch {
             throw .memory(error)
         }
+        try device.place(buffer, cancellation: cancellation)
+        return buffer
     }
 
     private func insert(

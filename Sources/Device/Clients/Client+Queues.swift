@@ -151,19 +151,17 @@ extension Client {
         for fence in inFences { job.addDependency(fence) }
         let fence: Fence
         do throws(DeviceError) {
-            // Under the VM's lock, so that close() sees every armed job or refuses it.
-            fence = try queue.vm.lock.withLock { () throws(DeviceError) in
-                try queue.vm.checkUsable()
-                try device.failures.check("arm the job")
-                let fence = try arm(job, on: queue.jobs, handle: handle)
-                publish(fence, to: outPoints)
-                return fence
+            fence = try retryingAfterReleases { () throws(DeviceError) in
+                try queue.vm.execute(
+                    job, on: queue.jobs, handle: handle, for: self, tableQuota: freeTables
+                ) { publish($0, to: outPoints) }
             }
         } catch {
             body.discard()
             throw error
         }
         queue.jobs.push(job)
+        device.unmapUnheldBuffers()
         remember(job, fence, engineClass: .copy, queue: queue.id)
         return fence
     }
@@ -181,21 +179,6 @@ extension Client {
         return FenceInfo(
             times: entry.job.times, isSignalled: entry.fence.isSignalled,
             error: entry.fence.error, engineClass: entry.engineClass, queue: entry.queue)
-    }
-
-    func arm(
-        _ job: Job, on queue: JobQueue, handle: UInt32
-    ) throws(DeviceError) -> Fence {
-        do throws(SchedulingError) {
-            return try queue.arm(job)
-        } catch {
-            switch error {
-            case .banned(let reason): throw .queueBanned(queue: handle, errno: reason)
-            case .closed: throw .noSuch(.queue, handle: handle)
-            case .engineStopped, .noThread:
-                throw .invalid("the device is shutting down")
-            }
-        }
     }
 
     func checkJobQuota(operations: Int = 0) throws(DeviceError) {

@@ -39,6 +39,8 @@ public final class Client: Sendable {
 
     let state = Guarded(.client, State())
     let usage = ClientUsage()
+    /// Ends waits of requests in progress when the client is closed.
+    let cancellation = Cancellation()
 
     init(
         id: UInt32, name: String, process: Int32, user: UInt32, isPrivileged: Bool,
@@ -63,6 +65,7 @@ public final class Client: Sendable {
     /// Returns when no engine touches memory for this client any more. Takes a slice for each
     /// engine and O(mappings); called again, it does nothing.
     public func close() {
+        cancellation.cancel()
         let objects = state.withLock { state -> ([DeviceVM], [ClientBuffer], [ClientSyncobj]) in
             guard !state.isClosed else { return ([], [], []) }
             state.isClosed = true
@@ -77,6 +80,7 @@ public final class Client: Sendable {
         for vm in objects.0 { vm.close() }
         for buffer in objects.1 { buffer.object.releaseHardReference() }
         for syncobj in objects.2 { syncobj.slot.release() }
+        device.unmapUnheldBuffers()
         device.remove(self)
     }
 
@@ -84,16 +88,17 @@ public final class Client: Sendable {
 
     /// Makes a GPU VM.
     ///
+    /// - Parameter flags: Its modes.
     /// - Throws: EINVAL for a space that is empty, misaligned or beyond 48 bits, ENOSPC for a
     ///   quota or a full page-table memory.
     public func createVM(
         name: String, start: UInt64, range: UInt64, reservedStart: UInt64 = 0,
-        reservedRange: UInt64 = 0
+        reservedRange: UInt64 = 0, flags: DeviceVM.Flags = []
     ) throws(DeviceError) -> (handle: UInt32, vm: DeviceVM) {
         try device.failures.check("make the VM")
         let vm = try DeviceVM(
             id: device.makeVMID(), name: name, client: self, start: start, range: range,
-            reservedStart: reservedStart, reservedRange: reservedRange)
+            reservedStart: reservedStart, reservedRange: reservedRange, flags: flags)
         do throws(DeviceError) {
             let handle = try state.withLock { state throws(DeviceError) in
                 try checkOpen(state)
@@ -133,6 +138,22 @@ public final class Client: Sendable {
     /// All VMs with their handles, by handle.
     public var allVMs: [(handle: UInt32, vm: DeviceVM)] {
         state.withLock { $0.vms.entries }.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    }
+
+    /// Runs `body`, and once more if memory or a quota is used up while jobs are just giving some
+    /// back.
+    func retryingAfterReleases<Result>(
+        _ body: () throws(DeviceError) -> Result
+    ) throws(DeviceError) -> Result {
+        do throws(DeviceError) {
+            return try body()
+        } catch {
+            switch error {
+            case .memory(.exhausted), .quota: device.releases.wait()
+            default: throw error
+            }
+        }
+        return try body()
     }
 
     func checkOpen(_ state: borrowing State) throws(DeviceError) {

@@ -35,8 +35,7 @@ final class ExecJob: JobBody, @unchecked Sendable {
     }
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
-        let stop = { [slice] in slice.isOver }
-        let outcome = context.run(shouldStop: stop)
+        let outcome = context.run(shouldStop: { slice.isOver })
         if context.wroteSemaphore {
             context.clearSemaphoreWrites()
             slice.noteSemaphoreWrite()
@@ -45,6 +44,9 @@ final class ExecJob: JobBody, @unchecked Sendable {
         case .done: return .done
         case .yield: return .yield
         case .blocked: return .blocked(recheckAfter: 0)
+        case .failed(let failure) where failure.fault?.reason == .spaceClosed:
+            // The VM was closed or banned under the job: its queues are being stopped.
+            return .failed(errno: ECANCELED)
         case .failed(let failure):
             note(failure)
             return .failed(errno: failure.errno)

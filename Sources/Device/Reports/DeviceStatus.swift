@@ -21,8 +21,22 @@ public struct DeviceStatus: Sendable {
     public var mappings = 0
     /// Bytes of VRAM held by buffers.
     public var vramUsed: UInt64 = 0
+    /// Bytes of VRAM that the CPU can see.
+    public var visibleVRAMBytes: UInt64 = 0
+    /// Those of them that buffers hold.
+    public var visibleVRAMUsed: UInt64 = 0
     /// Bytes of system memory held.
     public var systemUsed: UInt64 = 0
+    /// Buffers that had to leave VRAM so far.
+    public var evictions: UInt64 = 0
+    /// Buffers that were brought back so far.
+    public var restores: UInt64 = 0
+    /// Bytes of both.
+    public var bytesMoved: UInt64 = 0
+    /// Buffers that are in VRAM.
+    public var residentBuffers: UInt64 = 0
+    /// Buffers that had to leave it and are not back.
+    public var evictedBuffers: UInt64 = 0
     /// Page-table pages that there are.
     public var tablePages = 0
     /// Those that are tables.
@@ -69,7 +83,15 @@ extension Device {
             status.syncobjs += counts.syncobjs
             status.mappings += counts.mappings
         }
-        status.vramUsed = memory.vram.usedBytes
+        status.vramUsed = memory.vramUsedBytes
+        status.visibleVRAMBytes = memory.vram.bytes
+        status.visibleVRAMUsed = memory.vram.usedBytes
+        let pressure = residency.statistics
+        status.evictions = pressure.evictions
+        status.restores = pressure.restores
+        status.bytesMoved = pressure.bytesMoved
+        status.residentBuffers = pressure.residentBuffers
+        status.evictedBuffers = pressure.evictedBuffers
         status.systemUsed = memory.system.usedBytes
         status.tablePages = tablePool.capacity
         status.tablePagesUsed = tablePool.allocated

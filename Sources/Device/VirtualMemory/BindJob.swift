@@ -18,21 +18,15 @@ final class BindJob: JobBody, @unchecked Sendable {
     private var vm: DeviceVM?
     private var plan: BindPlan
     private var unmapped: [GPUVMObject] = []
-    private let usage: ClientUsage
-    private let operations: Int
-    private let reservedTables: Int
+    private let charge: BindCharge
     private var next = 0
     private var failure: Int32 = 0
 
     init(vm: DeviceVM, plan: consuming BindPlan, usage: ClientUsage) {
         self.vm = vm
         self.plan = plan
-        self.usage = usage
-        operations = self.plan.updates.count
-        reservedTables = self.plan.reservation.count
-        usage.jobsInFlight.add(1, ordering: .relaxed)
-        usage.operationsInFlight.add(operations, ordering: .relaxed)
-        usage.tablesReserved.add(reservedTables, ordering: .relaxed)
+        charge = BindCharge(
+            usage, operations: self.plan.updates.count, tables: self.plan.reservation.count)
     }
 
     /// What the job covers, for the dependencies of jobs of other queues.
@@ -50,7 +44,7 @@ final class BindJob: JobBody, @unchecked Sendable {
 
     /// Gives everything back: the job was never armed.
     func discard() {
-        returnQuotas()
+        charge.giveBack()
         plan.returnReservation()
         finish()
     }
@@ -76,7 +70,7 @@ final class BindJob: JobBody, @unchecked Sendable {
             if slice.isOver { break }
         }
         // Entries first, then every TLB, and only then may a table be used again.
-        invalidate(first..<next, in: vm)
+        if !plan.mapsOverNothing || !retired.isEmpty { invalidate(first..<next, in: vm) }
         vm.device.tablePool.release(&retired)
         if failure != 0 { return .failed(errno: failure) }
         return next < plan.updates.count ? .yield : .done
@@ -94,35 +88,19 @@ final class BindJob: JobBody, @unchecked Sendable {
 
     func completed(error: Int32) {
         // Before the fence: who sees it finds its quotas free and the job counted.
-        returnQuotas()
+        charge.giveBack()
         // What an executed job did not use is promised to others again.
         plan.returnReservation()
         guard let vm else { return }
+        if next < plan.updates.count { vm.cutOff() }
         vm.device.releases.begin()
         vm.device.counters.bindJobs.add(1, ordering: .relaxed)
         if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
     }
 
-    private func returnQuotas() {
-        usage.jobsInFlight.subtract(1, ordering: .relaxed)
-        usage.operationsInFlight.subtract(operations, ordering: .relaxed)
-        usage.tablesReserved.subtract(reservedTables, ordering: .relaxed)
-    }
-
     func released(error: Int32) {
         let device = vm?.device
-        if let vm {
-            if failure != 0 && failure != ECANCELED { vm.device.events.postBan(of: vm) }
-            #if MUTANTS
-                if Mutant.isPlanted("framesFreedOnCancel") { next = plan.updates.count }
-            #endif
-            if next < plan.updates.count {
-                // Entries and TLBs still lead to what this job was to clear: until the VM is closed,
-                // no frame of it may have another owner.
-                vm.abandon(unmapped)
-                vm.abandon(plan.mapped)
-            }
-        }
+        if let vm, failure != 0 && failure != ECANCELED { vm.device.events.postBan(of: vm) }
         finish()
         device?.releases.end()
     }

@@ -17,6 +17,10 @@ struct BindPlan: ~Copyable {
     var reservation: TableReservation
     private var demand = TableDemand<Generic48Format>()
 
+    /// Whether all updates put entries where there are none, or those that are there already: MMUs
+    /// cache no missing entries.
+    private(set) var mapsOverNothing = false
+
     /// How many pages the reservation may have.
     private let tableQuota: Int
 
@@ -43,15 +47,13 @@ struct BindPlan: ~Copyable {
         switch operation.kind {
         case .map:
             guard let buffer = operation.buffer else { return }
-            try reserve(range)
-            let first = extents.count
-            buffer.appendExtents(
-                offset: operation.offset, length: operation.range, to: &extents)
-            mapped.append(buffer)
-            append(
-                .map(
-                    address: operation.address, extents: first..<extents.count,
-                    readOnly: operation.readOnly), range)
+            guard !buffer.isEvicted, let frames = buffer.frames else {
+                // Nothing leads to an evicted buffer; the next exec brings it back.
+                append(.unmap(address: operation.address, range: operation.range), range)
+                return
+            }
+            try map(
+                range, of: buffer, frames, offset: operation.offset, readOnly: operation.readOnly)
         case .mapNull:
             try reserve(range)
             append(
@@ -72,6 +74,30 @@ struct BindPlan: ~Copyable {
         case .prefetch:
             ops.removeAll()
         }
+    }
+
+    /// Takes note of a mapping whose buffer was brought back to `frames`; such a plan has nothing else.
+    ///
+    /// - Throws: As ``collect(_:index:records:)``.
+    mutating func rebind(
+        _ va: GPUVA, of buffer: BufferObject, _ frames: BufferFrames
+    ) throws(DeviceError) {
+        mapsOverNothing = true
+        try map(
+            VirtualRange(address: va.address, bytes: va.range), of: buffer, frames,
+            offset: va.offset, readOnly: va.flags.contains(.readOnly))
+    }
+
+    private mutating func map(
+        _ range: VirtualRange, of buffer: BufferObject, _ frames: BufferFrames, offset: UInt64,
+        readOnly: Bool
+    ) throws(DeviceError) {
+        try reserve(range)
+        let first = extents.count
+        frames.append(offset: offset, length: range.bytes, to: &extents)
+        mapped.append(buffer)
+        append(
+            .map(address: range.address, extents: first..<extents.count, readOnly: readOnly), range)
     }
 
     /// Rewrites the range of one update; on the signalling path, from the reservation alone.

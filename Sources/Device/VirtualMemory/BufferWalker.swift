@@ -7,19 +7,17 @@
     /// The defect "engineUsesBuffer": an engine that reaches a buffer through the VA tree, which is
     /// the submitted state, and not through the page tables.
     final class BufferWalker: PageWalker, @unchecked Sendable {
-        private let space: GPUVM
+        unowned(unsafe) var space: GPUVM?
         let rootAddress: PhysicalAddress = 0
         let addressBits = 48
 
-        init(_ space: GPUVM) { self.space = space }
-
         func lookUp(_ address: UInt64) -> PageLookup {
-            guard let va = space.mapping(containing: address),
+            guard let va = space?.mapping(containing: address),
                 let buffer = va.object as? BufferObject
             else { return .fault(.notMapped(level: 0)) }
             let page = address & ~(frameSize - 1)
             var extents: [PhysicalExtent] = []
-            buffer.appendExtents(
+            buffer.frames?.append(
                 offset: va.offset + (page - va.address), length: frameSize, to: &extents)
             return .leaf(
                 PageTableLeaf(

@@ -26,6 +26,19 @@ extension DeviceVM {
         var tableQuota: Int
     }
 
+    /// Unmaps a buffer that nobody holds any more, for the driver itself.
+    ///
+    /// Jobs that were submitted finish on valid memory: it waits for all work on the buffer. Later
+    /// ones find nothing: they wait for it, because its fence is memory management's.
+    func unmapUnheld(_ buffer: BufferObject) {
+        let request = BindRequest(
+            operations: [BindOperation(.unmapAll, buffer: buffer)], queue: driverQueue,
+            queueHandle: 0, inFences: [], recordsOperations: false, tableQuota: 0)
+        // A VM that takes no requests any more is torn down as a whole.
+        guard let bound = try? bind(request, usage: .kernel, publish: { _ in }) else { return }
+        withExtendedLifetime(bound) {}
+    }
+
     /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
     static func check(_ operations: [BindOperation]) throws(DeviceError) {
         for (index, operation) in operations.enumerated() {
@@ -63,29 +76,41 @@ extension DeviceVM {
 
     /// Carries a checked request out: all of it, or nothing.
     ///
-    /// The way is validate, plan, reserve, apply for each operation, then arm the job. Whatever fails
-    /// rolls the VA tree back to what it was; once the job is armed nothing fails any more.
+    /// The way is lock the reservations, then validate, plan, reserve, apply for each operation, then
+    /// arm the job and add its fence to what it touches. Whatever fails rolls the VA tree back to
+    /// what it was; once the job is armed nothing fails any more.
     ///
     /// - Parameters:
-    ///   - client: Whose quotas count.
+    ///   - client: Whose quotas count; nil for the driver's own requests, which unmap.
+    ///   - usage: What the fence stands for on the VM's reservation.
     ///   - publish: Attaches the fence to its sync objects; called under the VM's lock.
     func bind(
-        _ request: BindRequest, for client: Client, publish: (Fence) -> Void
+        _ request: BindRequest, for client: Client? = nil, usage fenceUsage: FenceUsage = .bookkeep,
+        publish: (Fence) -> Void
     ) throws(DeviceError) -> (result: BindResult, job: Job) {
+        if executed.isImmediate {
+            return try bindImmediately(request, for: client, usage: fenceUsage, publish: publish)
+        }
         let job: Job
         let result: BindResult
         lock.lock()
         do throws(DeviceError) {
             try checkUsable()
+            var locking = ExecLocking(
+                ignoresDuplicates: true, cancellation: client?.cancellation)
+            let prefetched = try lockReservations(for: request, &locking)
+            if !prefetched.isEmpty {
+                try rebind(prefetched, tableQuota: request.tableQuota, &locking)
+            }
             var plan = BindPlan(pool: device.tablePool, tableQuota: request.tableQuota)
             let before = space.mappingCount
             space.begin()
             do throws(DeviceError) {
                 for (index, operation) in request.operations.enumerated() {
+                    let others = usage.mappings.load(ordering: .relaxed) - before
                     try apply(
                         operation, index: index, to: &plan,
-                        quota: client.quotas.mappings
-                            - (usage.mappings.load(ordering: .relaxed) - before),
+                        quota: client.map { $0.quotas.mappings - others } ?? 0,
                         records: request.recordsOperations)
                 }
                 try device.failures.check("make the job")
@@ -99,8 +124,10 @@ extension DeviceVM {
                 space.rollback()
                 throw error
             }
-            (job, result) = try submit(plan, request, for: client, mappingsBefore: before)
+            let body = BindJob(vm: self, plan: plan, usage: usage)
+            (job, result) = try submit(body, request, fenceUsage, &locking, mappingsBefore: before)
             publish(result.fence)
+            locking.unlockAll()
         } catch {
             lock.unlock()
             throw error
@@ -110,13 +137,50 @@ extension DeviceVM {
         return (result, job)
     }
 
+    /// Locks the VM's reservation and those of all buffers that the array may touch: an earlier
+    /// operation can make a later one's plan differ, but not touch other objects.
+    ///
+    /// - Returns: The evicted buffers that the array asks to be brought back; they are.
+    func lockReservations(
+        for request: BindRequest, _ locking: inout ExecLocking
+    ) throws(DeviceError) -> [BufferObject] {
+        var prefetched: [BufferObject] = []
+        try locking.lockAll { locking throws(GPUVMError) in
+            prefetched.removeAll()
+            try locking.prepareVM(space, slots: 1)
+            if executed.isImmediate {
+                try locking.prepareExternalObjects(of: space, slots: 1)
+            }
+            for operation in request.operations {
+                if let buffer = operation.buffer { try locking.prepare(buffer, slots: 1) }
+                guard operation.kind != .unmapAll, !executed.isImmediate else { continue }
+                try locking.prepareTouched(
+                    of: space, address: operation.address, range: operation.range, slots: 1)
+            }
+        } then: { locking throws(ResidencyError) in
+            for operation in request.operations where operation.kind == .prefetch {
+                // What nobody holds any more is mapped still, and not locked (weak references).
+                for buffer in evictedBuffers(operation.address, operation.range)
+                where locking.holds(buffer.reservation)
+                    && !prefetched.contains(where: { $0 === buffer })
+                {
+                    try device.residency.makeResident(buffer, locking: &locking)
+                    prefetched.append(buffer)
+                }
+            }
+        }
+        return prefetched
+    }
+
     /// The last step that can fail is arming; the VA tree is committed right after it.
     private func submit(
-        _ plan: consuming BindPlan, _ request: BindRequest, for client: Client, mappingsBefore: Int
+        _ body: BindJob, _ request: BindRequest, _ fenceUsage: FenceUsage,
+        _ locking: inout ExecLocking, mappingsBefore: Int
     ) throws(DeviceError) -> (Job, BindResult) {
-        let body = BindJob(vm: self, plan: plan, usage: usage)
         let job = Job(body: body)
         for fence in request.inFences { job.addDependency(fence) }
+        // Memory management waits for everybody, everybody else for memory management only.
+        addDependencies(of: job, usage: fenceUsage == .kernel ? .bookkeep : .kernel, locking)
         let coverage = body.coverage
         pending.forEachDependency(of: coverage, queue: request.queue.id) {
             #if MUTANTS
@@ -127,7 +191,7 @@ extension DeviceVM {
         let fence: Fence
         do throws(DeviceError) {
             try device.failures.check("arm the job")
-            fence = try client.arm(job, on: request.queue, handle: request.queueHandle)
+            fence = try arm(job, on: request.queue, handle: request.queueHandle)
         } catch {
             space.rollback()
             body.discard()
@@ -141,6 +205,8 @@ extension DeviceVM {
             if Mutant.isPlanted("framesFreedEarly") { released = [] }
         #endif
         body.hold(released)
+        locking.addFence(
+            fence, vm: space, privateUsage: fenceUsage, externalUsage: .bookkeep)
         usage.mappings.add(space.mappingCount - mappingsBefore, ordering: .relaxed)
         pending.append(queue: request.queue.id, fence: fence, coverage: coverage)
         remember(request.operations, unmappedByBuffer: body.unmappedByBuffer)
@@ -148,7 +214,7 @@ extension DeviceVM {
     }
 
     /// For fault reports.
-    private func remember(_ operations: [BindOperation], unmappedByBuffer: [VirtualRange]) {
+    func remember(_ operations: [BindOperation], unmappedByBuffer: [VirtualRange]) {
         let now = Runtime.now()
         for operation in operations where operation.kind != .unmapAll {
             history.append(
@@ -163,6 +229,13 @@ extension DeviceVM {
         }
     }
 
+    func checkLocality(_ operation: BindOperation, index: Int) throws(DeviceError) {
+        guard let buffer = operation.buffer, operation.kind == .map, buffer.isLocal,
+            buffer.reservation !== reservation
+        else { return }
+        throw .invalid("operation \(index): the buffer “\(buffer.name)” is local to another VM")
+    }
+
     private func apply(
         _ operation: BindOperation, index: Int, to plan: inout BindPlan, quota: Int, records: Bool
     ) throws(DeviceError) {
@@ -173,12 +246,7 @@ extension DeviceVM {
                 throw .quota(.mappings, limit: UInt64(max(0, quota)))
             }
         }
-        if let buffer = operation.buffer, operation.kind == .map, buffer.isLocal,
-            buffer.reservation !== reservation
-        {
-            throw .invalid(
-                "operation \(index): the buffer “\(buffer.name)” is local to another VM")
-        }
+        try checkLocality(operation, index: index)
         try device.failures.check("plan operation \(index)")
         do throws(GPUVMError) {
             switch operation.kind {
@@ -210,9 +278,13 @@ extension DeviceVM {
         try device.failures.check("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {
-            try space.apply(&plan.ops, carrying: [.readOnly, .sparse])
+            try space.apply(&plan.ops, carrying: .mappingKind)
         } catch {
             throw .bind(operation: index, error)
+        }
+        if let buffer = operation.buffer, operation.kind == .map, buffer.isEvicted {
+            // A pair that is new does not know yet.
+            space.setEvicted(true, object: buffer)
         }
     }
 }

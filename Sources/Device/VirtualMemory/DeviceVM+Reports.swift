@@ -39,21 +39,28 @@ public struct VMReport: Sendable {
 }
 
 extension DeviceVM {
+    private func withMappingsLocked<Result>(_ body: () -> Result) -> Result {
+        lock.withLock { withMappings(body) }
+    }
+
     /// The VM as it is now.
     ///
     /// Complexity: O(mappings + tables), under the VM's lock.
     public func report() -> VMReport {
         lock.withLock {
-            var bytes: UInt64 = 0
-            space.forEachVA { va in
-                if !space.isReserved(va) { bytes &+= va.range }
-                return true
+            let (mappings, bytes) = withMappings {
+                var bytes: UInt64 = 0
+                space.forEachVA { va in
+                    if !space.isReserved(va) { bytes &+= va.range }
+                    return true
+                }
+                return (space.mappingCount, bytes)
             }
             let isOpen = condition != .closed
             return VMReport(
                 id: id, client: client, name: name, clientName: clientName, condition: condition,
                 start: space.start, range: space.range, reservedStart: space.reservedStart,
-                reservedRange: space.reservedRange, mappings: space.mappingCount,
+                reservedRange: space.reservedRange, mappings: mappings,
                 mappedBytes: bytes,
                 objects: space.objectCount, tablePages: isOpen ? table.audit().tables : 0,
                 rootAddress: table.rootAddress,
@@ -64,11 +71,12 @@ extension DeviceVM {
 
     /// The mappings from `address` on, at most `limit`, in ascending order.
     public func mappings(from address: UInt64, limit: Int) -> [MappingInfo] {
-        lock.withLock {
+        withMappingsLocked {
             var list: [MappingInfo] = []
             space.forEachVA(from: address) { va in
                 var info = MappingInfo(va)
                 if space.isReserved(va) { info.flags.insert(.reserved) }
+                if let object = va.object, space.isEvicted(object) { info.flags.insert(.evicted) }
                 list.append(info)
                 return list.count < limit
             }
@@ -88,7 +96,7 @@ extension DeviceVM {
 
     /// Fills in what lies around a fault's address.
     func describeSurroundings(of report: inout FaultReport) {
-        lock.withLock {
+        withMappingsLocked {
             let address = report.address
             let nearest = space.nearest(to: address)
             report.below = (nearest.containing ?? nearest.below).map { MappingInfo($0) }
@@ -108,7 +116,7 @@ extension DeviceVM {
 
     /// Where a buffer is mapped, in link order: the order in which UNMAP_ALL visits.
     public func mappingAddresses(of buffer: BufferObject) -> [UInt64] {
-        lock.withLock {
+        withMappingsLocked {
             var addresses: [UInt64] = []
             space.forEachMapping(of: buffer) { addresses.append($0.address) }
             return addresses
@@ -117,5 +125,5 @@ extension DeviceVM {
 
     /// The kernel's reference count of the VA space: its owner's, one for each mapping and one for
     /// each VM/BO pair.
-    public var referenceCount: Int { lock.withLock { space.referenceCount } }
+    public var referenceCount: Int { withMappingsLocked { space.referenceCount } }
 }

@@ -25,15 +25,36 @@ public final class DeviceVM: @unchecked Sendable {
     public let client: UInt32
     /// The client's name.
     public let clientName: String
-    /// The address space as the engines' MMUs see it.
-    public let addressSpace: AddressSpace
+    /// Its modes.
+    public let flags: Flags
+    /// The executed state, as jobs and evictions reach it.
+    let executed: ExecutedSpace
     let device: Device
-    let table: PageTable
     let usage: ClientUsage
     /// What local buffers share, so that one lock covers any number of them.
     let reservation: Reservation
     /// Takes the binds that name no queue.
     let defaultBindQueue: JobQueue
+    /// Takes what the driver itself does to the page table: buffers that come back, and those that
+    /// nobody holds any more. No in-fence of a client holds it up.
+    let driverQueue: JobQueue
+
+    /// Modes of a VM, fixed at its creation; the numbers are the wire's.
+    public struct Flags: OptionSet, Sendable {
+        /// The bits.
+        public let rawValue: UInt32
+        /// Makes flags from their bits.
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+        /// The tree changes inside of the bind jobs, not at their submission.
+        public static let immediateMode = Flags(rawValue: 1)
+        /// The VM does not keep the buffers that it maps.
+        public static let weakReferences = Flags(rawValue: 2)
+    }
+
+    /// The address space as the engines' MMUs see it.
+    public var addressSpace: AddressSpace { executed.addressSpace }
+    var table: PageTable { executed.table }
 
     /// Whether a VM takes requests.
     public enum Condition: Sendable, Equatable {
@@ -49,6 +70,7 @@ public final class DeviceVM: @unchecked Sendable {
     let space: GPUVM
     var condition = Condition.active
     var pending = PendingBinds()
+    var pendingMaps: [PendingMap] = []
     var history = OperationHistory()
     private var queues: [JobQueue] = []
     /// Bind queues without a handle, by id: they end with their last job.
@@ -59,12 +81,9 @@ public final class DeviceVM: @unchecked Sendable {
     private let isStopping = Atomic<Bool>(false)
     /// The errno of the bind job that failed; set before its fence signals.
     private let failure = Atomic<Int32>(0)
-    /// What jobs that did not execute would have cleared.
-    private let abandoned = Guarded(.leaf, [GPUVMObject]())
-
     init(
         id: UInt32, name: String, client: Client, start: UInt64, range: UInt64,
-        reservedStart: UInt64, reservedRange: UInt64
+        reservedStart: UInt64, reservedRange: UInt64, flags: Flags
     ) throws(DeviceError) {
         let device = client.device
         guard PageTable.isValidRange(start, range: range) else {
@@ -86,34 +105,42 @@ public final class DeviceVM: @unchecked Sendable {
                 page-aligned part of the VM
                 """)
         }
+        let table: PageTable
         do throws(PageTableError) {
             table = try PageTable(pool: device.tablePool)
         } catch {
             throw .pageTables(error)
         }
+        #if MUTANTS
+            let walker = Mutant.isPlanted("engineUsesBuffer") ? BufferWalker() : nil
+            let addressSpace = walker.map { AddressSpace($0) } ?? AddressSpace(table)
+        #else
+            let addressSpace = AddressSpace(table)
+        #endif
+        executed = ExecutedSpace(
+            table: table, addressSpace: addressSpace, isImmediate: flags.contains(.immediateMode))
         do throws(GPUVMError) {
             space = try GPUVM(
-                name: name, start: start, range: range, reservedStart: reservedStart,
-                reservedRange: reservedRange)
+                name: name, flags: flags.core, start: start, range: range,
+                reservedStart: reservedStart, reservedRange: reservedRange, driverData: executed)
         } catch {
             throw .space(error)
         }
         #if MUTANTS
-            addressSpace =
-                Mutant.isPlanted("engineUsesBuffer")
-                ? AddressSpace(BufferWalker(space)) : AddressSpace(table)
-        #else
-            addressSpace = AddressSpace(table)
+            walker?.space = space
         #endif
+        self.flags = flags
         reservation = space.reservation
         defaultBindQueue = JobQueue(device.bindScheduler, name: "vm\(id)-bind", kind: .bind)
-        queues = [defaultBindQueue]
+        driverQueue = JobQueue(device.bindScheduler, name: "vm\(id)-driver", kind: .bind)
+        queues = [defaultBindQueue, driverQueue]
         usage = client.usage
         self.device = device
         self.id = id
         self.name = name
         self.client = client.id
         clientName = client.name
+        executed.belong(to: self)
     }
 
     // MARK: queues
@@ -140,7 +167,9 @@ public final class DeviceVM: @unchecked Sendable {
     func removeIdleQueues() {
         lock.withLock {
             queues.removeAll { queue in
-                guard queue !== defaultBindQueue, queue.status.pendingJobs == 0 else {
+                guard queue !== defaultBindQueue, queue !== driverQueue,
+                    queue.status.pendingJobs == 0
+                else {
                     return false
                 }
                 // Jobs are armed under this lock, so none comes in between.
@@ -170,9 +199,16 @@ public final class DeviceVM: @unchecked Sendable {
         _ = failure.compareExchange(expected: 0, desired: errno, ordering: .acquiringAndReleasing)
     }
 
-    /// Keeps objects until no engine can reach them through this VM.
-    func abandon(_ objects: [GPUVMObject]) {
-        abandoned.withLock { $0.append(contentsOf: objects) }
+    /// The page table will never be what the tree says: no engine may reach memory through it.
+    ///
+    /// For bind jobs that end without having executed, before their fence signals: frames that they
+    /// were to make unreachable may have other owners afterwards.
+    func cutOff() {
+        #if MUTANTS
+            if Mutant.isPlanted("deadSpaceStaysOpen") { return }
+        #endif
+        addressSpace.close()
+        device.mmus.invalidateAll(space: addressSpace.id)
     }
 
     /// Whether the VM takes requests.
@@ -239,12 +275,18 @@ public final class DeviceVM: @unchecked Sendable {
             usage.mappings.subtract(space.mappingCount, ordering: .relaxed)
             space.close()
         }
-        // Frames are freed outside of the VM's lock; no entry and no TLB leads there any more.
-        let objects = abandoned.withLock { list in
-            defer { list = [] }
-            return list
-        }
-        withExtendedLifetime(objects) {}
+        device.unmapUnheldBuffers()
+    }
+}
+
+extension DeviceVM.Flags {
+    /// A VM in normal mode keeps its lists under its reservation, as Xe's; in immediate mode jobs
+    /// change them, which hold none.
+    var core: GPUVMFlags {
+        var core: GPUVMFlags =
+            contains(.immediateMode) ? .immediateMode : .reservationProtected
+        if contains(.weakReferences) { core.insert(.weakReferences) }
+        return core
     }
 }
 

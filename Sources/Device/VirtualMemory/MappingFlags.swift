@@ -14,6 +14,8 @@ public struct MappingFlags: OptionSet, Sendable, Equatable {
     public static let null = MappingFlags(rawValue: 2)
     /// The range that the driver keeps for itself.
     public static let reserved = MappingFlags(rawValue: 4)
+    /// The buffer is evicted: no page-table entries until the next exec brings it back.
+    public static let evicted = MappingFlags(rawValue: 8)
 
     init(_ flags: GPUVAFlags) {
         self = []
@@ -25,4 +27,6 @@ public struct MappingFlags: OptionSet, Sendable, Equatable {
 extension GPUVAFlags {
     /// The VA's page-table entries are not writable.
     static let readOnly = GPUVAFlags.user(0)
+    /// What the pieces of a mapping that is cut have in common with it.
+    static let mappingKind: GPUVAFlags = [.readOnly, .sparse]
 }

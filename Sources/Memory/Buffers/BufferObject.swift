@@ -3,14 +3,16 @@ import GPUVMCore
 import PageTables
 import Synchronization
 
-// @unchecked: its superclass synchronises itself, and what it adds is immutable.
+// @unchecked: its superclass synchronises itself, and what it adds is immutable or has a lock.
 /// A buffer: shared memory of the host, and the frames that it has in the physical address space.
 ///
 /// The backing (descriptor, host mapping) lives exactly as long as the buffer, so that CPU mappings
-/// stay valid; clients map the memfd itself. The frames are given back when the last holder lets
-/// go: handles, VM/BO pairs, and bind jobs that have still to take the buffer out of a page table.
+/// stay valid; clients map the memfd itself. The frames change when the buffer is evicted or brought
+/// back (``Residency``), and are given back when the last holder lets go: handles, VM/BO pairs,
+/// moves, and bind jobs that have still to take the buffer out of a page table.
 ///
-/// Threading: immutable but for what ``GPUVMObject`` guards.
+/// Threading: ``frames`` is the *submitted* placement. It changes under the buffer's reservation;
+/// who holds that reads what stays true until it lets go, anybody else a snapshot.
 public final class BufferObject: GPUVMObject, @unchecked Sendable {
     /// Unique in the device, never used again.
     public let id: UInt64
@@ -20,69 +22,66 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     public let size: UInt64
     /// The memory that clients map.
     public let backing: SharedMemory
-    /// The frames, in the order of the buffer's bytes.
-    public let extents: [PhysicalExtent]
     /// Whether the buffer shares one VM's reservation and only that VM may map it.
     public let isLocal: Bool
-    /// The kind of memory that the frames are.
-    public var placement: Placement { region.placement }
+    /// The kind of memory in which engines may use it.
+    public let wantedPlacement: Placement
+    /// Whether its VRAM must be within the CPU's reach (the "BAR").
+    public let needsCPUAccess: Bool
+    /// Who made it, as the device numbers clients; 0 for nobody.
+    public let creator: UInt32
 
-    private let region: MemoryRegion
     private let account: (any Sendable)?
-    /// Byte offsets at which the extents begin; ascending.
-    private let extentOffsets: [UInt64]
+    private let residency: Residency
+    private let state = Guarded(.leaf, BufferFrames?.none)
+    /// The buffer's place in the LRU lists; see there for its lock.
+    let lruNode = LRUNode()
     private static let lastID = Atomic<UInt64>(0)
 
-    /// Gives `backing` frames in `region`.
+    /// Makes a buffer without frames; ``Residency/makeResident(_:locking:)`` gives it some.
     ///
     /// - Parameters:
     ///   - account: Kept as long as the buffer's memory: who it is charged to.
     ///   - reservation: That of the VM that the buffer is local to; nil for one of its own.
-    /// - Throws: ``MemoryError/exhausted(_:wanted:free:)``.
     public init(
-        name: String, backing: SharedMemory, region: MemoryRegion,
-        localTo reservation: Reservation? = nil, account: (any Sendable)? = nil
-    ) throws(MemoryError) {
-        let extents = try region.allocate(length: backing.bytes, backedBy: backing.host)
-        var offset: UInt64 = 0
-        extentOffsets = extents.map { extent in
-            defer { offset += extent.bytes }
-            return offset
-        }
+        name: String, backing: SharedMemory, placement: Placement, needsCPUAccess: Bool = true,
+        residency: Residency, localTo reservation: Reservation? = nil, creator: UInt32 = 0,
+        account: (any Sendable)? = nil
+    ) {
         id = Self.lastID.add(1, ordering: .relaxed).newValue
         self.name = name
         size = backing.bytes
         self.backing = backing
-        self.extents = extents
-        self.region = region
+        wantedPlacement = placement
+        self.needsCPUAccess = needsCPUAccess
+        self.residency = residency
+        self.creator = creator
         self.account = account
         isLocal = reservation != nil
         super.init(reservation: reservation ?? Reservation())
     }
 
-    deinit { region.free(extents) }
+    deinit { residency.forget(self) }
 
-    /// Appends the frames of `length` bytes from `offset` on to `list`.
-    ///
-    /// - Parameters: both multiples of the page size, the range inside the buffer.
-    /// - Complexity: O(log extents + appended).
-    public func appendExtents(
-        offset: UInt64, length: UInt64, to list: inout [PhysicalExtent]
-    ) {
-        var low = 0
-        var high = extentOffsets.count
-        while high - low > 1 {
-            let middle = (low + high) / 2
-            if extentOffsets[middle] <= offset { low = middle } else { high = middle }
-        }
-        var position = offset
-        let end = offset + length
-        while position < end {
-            let skip = position - extentOffsets[low]
-            let bytes = min(extents[low].bytes - skip, end - position)
-            list.append(PhysicalExtent(address: extents[low].address + skip, bytes: bytes))
-            position += bytes
-            low += 1
-        }
+    /// The frames that the buffer has or will have when its last move is done; nil while it has
+    /// none.
+    public var frames: BufferFrames? { state.withLock { $0 } }
+
+    /// Where its frames are: the wanted placement, or system memory if it was evicted.
+    public var placement: Placement { frames?.placement ?? wantedPlacement }
+
+    /// The frames, in the order of the buffer's bytes.
+    public var extents: [PhysicalExtent] { frames?.extents ?? [] }
+
+    /// Whether the buffer is not where engines may use it: an exec brings it back first.
+    public var isEvicted: Bool { frames?.placement != wantedPlacement }
+
+    /// The caller holds the reservation.
+    func setFrames(_ frames: BufferFrames) {
+        reservation.assertLocked()
+        state.withLock { $0 = frames }
     }
+
+    /// Tells the device, if VMs with weak references still map the buffer.
+    public override func lastHardReferenceDropped() { residency.noteUnheld(self) }
 }

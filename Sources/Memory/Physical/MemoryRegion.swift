@@ -22,7 +22,7 @@ public final class MemoryRegion: @unchecked Sendable {
     /// Size in bytes, a multiple of the frame size.
     public let bytes: UInt64
 
-    private let allocator: Guarded<BuddyAllocator>
+    private let allocator: Guarded<FrameAllocator>
     private let hostPages: UnsafeMutablePointer<Atomic<UInt>>
     private let tableBytes: Int
 
@@ -42,7 +42,7 @@ public final class MemoryRegion: @unchecked Sendable {
         else { throw .system(errno: ENOMEM, call: "mmap") }
         // Zero bytes are valid atomics that hold 0.
         hostPages = table.bindMemory(to: Atomic<UInt>.self, capacity: Int(frames))
-        allocator = Guarded(.memory, buddy)
+        allocator = Guarded(.memory, FrameAllocator(buddy: buddy))
         self.placement = placement
         self.base = base
         self.bytes = UInt64(frames) * frameSize
@@ -51,7 +51,7 @@ public final class MemoryRegion: @unchecked Sendable {
     deinit { gpuvm_unmap(hostPages, tableBytes) }
 
     /// Bytes that no buffer holds.
-    public var freeBytes: UInt64 { allocator.withLock { UInt64($0.freeFrames) * frameSize } }
+    public var freeBytes: UInt64 { allocator.withLock { UInt64($0.buddy.freeFrames) * frameSize } }
 
     /// Bytes held.
     public var usedBytes: UInt64 { bytes - freeBytes }
@@ -62,45 +62,68 @@ public final class MemoryRegion: @unchecked Sendable {
         address >= base && address - base < bytes
     }
 
-    /// Takes frames for `length` bytes (a multiple of the frame size) and gives them to the host
-    /// memory at `host`, which must stay mapped until ``free(_:)``.
+    /// Takes frames for `length` bytes, a multiple of the frame size; they have no owner yet.
     ///
+    /// - Returns: The frames, and the fences of the moves that still have to leave them.
     /// - Throws: ``MemoryError/exhausted(_:wanted:free:)`` with nothing taken.
     func allocate(
-        length: UInt64, backedBy host: UnsafeMutableRawPointer
-    ) throws(MemoryError) -> [PhysicalExtent] {
+        length: UInt64
+    ) throws(MemoryError) -> (extents: [PhysicalExtent], leaving: [Fence]) {
         let frames = UInt32(truncatingIfNeeded: length / frameSize)
-        let outcome: Result<[BuddyAllocator.Run], MemoryError> = allocator.withLock {
-            guard length <= bytes, let runs = $0.allocate(frames) else {
-                return .failure(
-                    .exhausted(
-                        placement, wanted: length, free: UInt64($0.freeFrames) * frameSize))
+        let outcome = allocator.withLock { allocator -> Result<FrameAllocator.Grant, MemoryError> in
+            guard length <= bytes, let grant = allocator.allocate(frames) else {
+                let free = UInt64(allocator.buddy.freeFrames) * frameSize
+                return .failure(.exhausted(placement, wanted: length, free: free))
             }
-            return .success(runs)
+            return .success(grant)
         }
-        let runs = try outcome.get()
-        var page = UInt(bitPattern: host)
-        return runs.map { run in
-            for frame in Int(run.first)..<Int(run.first + run.count) {
-                hostPages[frame].store(page, ordering: .releasing)
-                page &+= UInt(frameSize)
-            }
-            return PhysicalExtent(
-                address: base + UInt64(run.first) * frameSize,
-                bytes: UInt64(run.count) * frameSize)
+        let grant = try outcome.get()
+        return (grant.runs.map(extent), grant.leaving)
+    }
+
+    /// Gives frames back to the allocator.
+    ///
+    /// - Parameter fence: Signals when the frames have lost their owner; nil if they have.
+    func release(_ extents: [PhysicalExtent], after fence: Fence?) {
+        allocator.withLock { allocator in
+            for extent in extents { allocator.release(run(extent), after: fence) }
         }
     }
 
-    /// Takes the frames away from their owner and gives them back to the allocator.
-    func free(_ extents: [PhysicalExtent]) {
-        for extent in extents {
-            let run = BuddyAllocator.Run(
-                first: UInt32((extent.address - base) / frameSize),
-                count: UInt32(extent.bytes / frameSize))
-            for frame in Int(run.first)..<Int(run.first + run.count) {
-                hostPages[frame].store(0, ordering: .releasing)
-            }
-            allocator.withLock { $0.free(run) }
+    private func extent(_ run: BuddyAllocator.Run) -> PhysicalExtent {
+        PhysicalExtent(
+            address: base + UInt64(run.first) * frameSize, bytes: UInt64(run.count) * frameSize)
+    }
+
+    private func run(_ extent: PhysicalExtent) -> BuddyAllocator.Run {
+        BuddyAllocator.Run(
+            first: UInt32((extent.address - base) / frameSize),
+            count: UInt32(extent.bytes / frameSize))
+    }
+
+    // MARK: the frame table; allocates nothing, may be called on the signalling path
+
+    /// Gives frames to the host memory at `host`, which stays mapped until ``clear(_:)``.
+    func assign(_ extent: PhysicalExtent, to host: UnsafeMutableRawPointer) {
+        let run = run(extent)
+        var page = UInt(bitPattern: host)
+        var frame = hostPages + Int(run.first)
+        let end = frame + Int(run.count)
+        while frame < end {
+            frame.pointee.store(page, ordering: .releasing)
+            page &+= UInt(frameSize)
+            frame += 1
+        }
+    }
+
+    /// Takes frames away from their owner: every access from now on is a machine check.
+    func clear(_ extent: PhysicalExtent) {
+        let run = run(extent)
+        var frame = hostPages + Int(run.first)
+        let end = frame + Int(run.count)
+        while frame < end {
+            frame.pointee.store(0, ordering: .releasing)
+            frame += 1
         }
     }
 

@@ -15,18 +15,27 @@ public final class InvalidationDomain: Sendable {
 
     /// Invalidates a range in every MMU.
     public func invalidate(space: AddressSpace.ID, address: UInt64, range: UInt64) {
-        for mmu in mmus { mmu.invalidate(space: space, address: address, range: range) }
+        forEachMMU { $0.invalidate(space: space, address: address, range: range) }
     }
 
     /// Invalidates several ranges in every MMU.
     public func invalidate(
         space: AddressSpace.ID, ranges: UnsafeBufferPointer<VirtualRange>
     ) {
-        for mmu in mmus { mmu.invalidate(space: space, ranges: ranges) }
+        forEachMMU { $0.invalidate(space: space, ranges: ranges) }
     }
 
     /// Invalidates an address space in every MMU.
     public func invalidateAll(space: AddressSpace.ID) {
-        for mmu in mmus { mmu.invalidateAll(space: space) }
+        forEachMMU { $0.invalidateAll(space: space) }
+    }
+
+    /// Without an iterator, which an unoptimised build allocates: this is the signalling path.
+    private func forEachMMU(_ body: (MMU) -> Void) {
+        var index = 0
+        while index < mmus.count {
+            body(mmus[index])
+            index += 1
+        }
     }
 }

@@ -71,7 +71,10 @@ struct TLB: ~Copyable {
             left &= left &- 1
             let key = Self.key(address, shift)
             let first = set(address, shift, space)
-            for way in 0..<Self.ways where first[way].key == key && first[way].space == space {
+            var way = 0
+            while way < Self.ways {
+                defer { way += 1 }
+                guard first[way].key == key && first[way].space == space else { continue }
                 let value = first[way].value
                 return PageTableLeaf(
                     address: (address &>> shift) &<< shift, physical: value & ~0xfff,
@@ -116,14 +119,21 @@ struct TLB: ~Copyable {
             if pages >= UInt64(capacity / Self.ways) {
                 return removed &+ sweep(space, first: first, last: last)
             }
-            for page in 0...pages {
+            // On the signalling path: the loops over ranges of an unoptimised build allocate.
+            var page: UInt64 = 0
+            while page <= pages {
                 let address = ((first &>> shift) &+ page) &<< shift
                 let key = Self.key(address, shift)
                 let entry = set(address, shift, space)
-                for way in 0..<Self.ways where entry[way].key == key && entry[way].space == space {
-                    remove(entry + way)
-                    removed &+= 1
+                var way = 0
+                while way < Self.ways {
+                    if entry[way].key == key && entry[way].space == space {
+                        remove(entry + way)
+                        removed &+= 1
+                    }
+                    way += 1
                 }
+                page &+= 1
             }
         }
         return removed
@@ -134,7 +144,10 @@ struct TLB: ~Copyable {
         _ space: AddressSpace.ID, first: UInt64, last: UInt64
     ) -> UInt64 {
         var removed: UInt64 = 0
-        for entry in entries..<(entries + capacity) {
+        var next = entries
+        while next < entries + capacity {
+            let entry = next
+            next += 1
             guard entry.pointee.key != 0, entry.pointee.space == space else { continue }
             let shift = entry.pointee.key & Self.shiftMask
             let base = (entry.pointee.key &>> shift) &<< shift

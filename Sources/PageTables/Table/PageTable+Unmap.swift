@@ -19,12 +19,29 @@ extension FormattedPageTable {
         precondition(Self.isValidRange(address, range: range), "a range outside of the space")
         lock.withLock {
             assertUsable()
-            var credits = 0
-            clear(
-                root, level: Format.rootLevel, from: address, to: address &+ range,
-                credits: &credits, retiring: &retired)
-            pool.unreserve(credits)
+            clearAll(address, range: range, retiring: &retired)
         }
+    }
+
+    /// As ``unmap(_:range:retiring:)``, but nothing if the table has been destroyed: for who takes a
+    /// buffer out of tables whose owners may close them at any moment.
+    @specialized(where Format == Generic48Format)
+    public func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
+        precondition(Self.isValidRange(address, range: range), "a range outside of the space")
+        lock.withLock {
+            guard !isDestroyed else { return }
+            clearAll(address, range: range, retiring: &retired)
+        }
+    }
+
+    private func clearAll(
+        _ address: UInt64, range: UInt64, retiring retired: inout RetiredTables
+    ) {
+        var credits = 0
+        clear(
+            root, level: Format.rootLevel, from: address, to: address &+ range,
+            credits: &credits, retiring: &retired)
+        pool.unreserve(credits)
     }
 
     private func clear(

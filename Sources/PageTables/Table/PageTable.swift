@@ -30,7 +30,7 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
     }
     /// Tables and reserves, for who asks without the lock.
     private let held = Atomic<Int>(1)
-    private var isDestroyed = false
+    var isDestroyed = false
 
     /// Makes an empty table, which takes one page.
     ///

@@ -1,0 +1,201 @@
+import Fencing
+import GPUVMCore
+import Memory
+import PageTables
+
+/// What a bind request will do to the tree *and* the page table of an immediate-mode VM, when its job
+/// executes.
+///
+/// It owns everything that the execution may need: page-table pages, mappings of the VM's capacity, a
+/// reference on the pair of each buffer that it maps.
+struct ImmediatePlan: ~Copyable {
+    private enum Step {
+        /// `extents` is empty for a buffer that is evicted: the range is cleared only.
+        case map(MapRequest, GPUVMBO.ID, extents: Range<Int>, isEvicted: Bool)
+        case mapNull(MapRequest)
+        case unmap(VirtualRange)
+        case unmapBuffer(BufferObject)
+        /// Writes the entries of all mappings that the buffer has by then.
+        case rebind(BufferObject, BufferFrames)
+    }
+
+    private let space: GPUVM
+    private var steps: [Step] = []
+    private var extents: [PhysicalExtent] = []
+    private var pairs: [GPUVMBO.ID] = []
+    private(set) var tables: TableReservation
+    private var mappings: ImmediateReservation
+    private let tableQuota: Int
+    /// What the requests touch; all of the space if that is known later only.
+    private(set) var ranges: [VirtualRange] = []
+
+    var count: Int { steps.count }
+
+    /// - Throws: ENOMEM for the VM's capacity.
+    init(
+        _ space: GPUVM, maps: Int, unmaps: Int, pool: TablePool, tableQuota: Int
+    ) throws(GPUVMError) {
+        self.space = space
+        mappings = try space.reserveImmediate(maps: maps, unmaps: unmaps)
+        tables = pool.emptyReservation()
+        self.tableQuota = tableQuota
+    }
+
+    // MARK: submission
+
+    /// Takes note of a checked request; a map obtains its pair.
+    ///
+    /// - Throws: ENOSPC for page tables, ENOMEM for objects.
+    mutating func add(_ operation: BindOperation, index: Int) throws(DeviceError) {
+        let range = VirtualRange(address: operation.address, bytes: operation.range)
+        let request = MapRequest(
+            address: operation.address, range: operation.range, object: operation.buffer,
+            offset: operation.offset, flags: operation.mappingFlags)
+        switch operation.kind {
+        case .map:
+            guard let buffer = operation.buffer else { return }
+            try reserve(range)
+            do throws(GPUVMError) {
+                pairs.append(try space.obtain(buffer))
+            } catch {
+                throw .bind(operation: index, error)
+            }
+            let first = extents.count
+            if !buffer.isEvicted {
+                buffer.frames?.append(
+                    offset: operation.offset, length: operation.range, to: &extents)
+            }
+            steps.append(
+                .map(
+                    request, pairs[pairs.count - 1], extents: first..<extents.count,
+                    isEvicted: buffer.isEvicted))
+            ranges.append(range)
+        case .mapNull:
+            try reserve(range)
+            steps.append(.mapNull(request))
+            ranges.append(range)
+        case .unmap:
+            steps.append(.unmap(range))
+            ranges.append(range)
+        case .unmapAll:
+            guard let buffer = operation.buffer else { return }
+            steps.append(.unmapBuffer(buffer))
+            ranges.append(VirtualRange(address: space.start, bytes: space.range))
+        case .prefetch: break
+        }
+    }
+
+    /// Takes note of a buffer that was brought back.
+    ///
+    /// - Parameter bounds: Ranges in which all its mappings lie by the time of execution.
+    /// - Throws: ENOSPC for page tables.
+    mutating func rebind(
+        _ buffer: BufferObject, _ frames: BufferFrames, within bounds: [VirtualRange]
+    ) throws(DeviceError) {
+        for range in bounds { try reserve(range) }
+        steps.append(.rebind(buffer, frames))
+        ranges += bounds
+    }
+
+    private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
+        let needed = PageTable.tablesNeeded(address: range.address, range: range.bytes)
+        guard tables.count + needed <= tableQuota else {
+            throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
+        }
+        do throws(PageTableError) {
+            tables.absorb(try tables.pool.reserve(needed))
+        } catch {
+            throw .pageTables(error)
+        }
+    }
+
+    // MARK: execution, on the signalling path
+
+    /// Carries out one step; the tree's lock of class `vmOperation` is held.
+    ///
+    /// - Parameter invalidate: Called with what changed in the page table, before any table that it
+    ///   lost is used again.
+    mutating func execute(
+        _ index: Int, on table: PageTable, _ invalidate: (VirtualRange) -> Void
+    ) {
+        let carried = GPUVAFlags.mappingKind
+        var retired = RetiredTables()
+        switch steps[index] {
+        case .map(let request, let pair, let run, let isEvicted):
+            space.executeMap(request, pair: pair, carrying: carried, using: &mappings) { _ in }
+            if isEvicted {
+                table.unmap(request.address, range: request.range, retiring: &retired)
+            } else {
+                extents.withUnsafeBufferPointer {
+                    table.map(
+                        request.address, extents: UnsafeBufferPointer(rebasing: $0[run]),
+                        flags: request.flags.contains(.readOnly) ? .readOnly : [],
+                        using: &tables, retiring: &retired)
+                }
+            }
+            invalidate(VirtualRange(address: request.address, bytes: request.range))
+        case .mapNull(let request):
+            space.executeMap(request, pair: nil, carrying: carried, using: &mappings) { _ in }
+            table.mapNull(
+                request.address, range: request.range,
+                flags: request.flags.contains(.readOnly) ? .readOnly : [], using: &tables,
+                retiring: &retired)
+            invalidate(VirtualRange(address: request.address, bytes: request.range))
+        case .unmap(let range):
+            space.executeUnmap(
+                address: range.address, range: range.bytes, carrying: carried, using: &mappings
+            ) { _ in }
+            table.unmap(range.address, range: range.bytes, retiring: &retired)
+            invalidate(range)
+        case .unmapBuffer(let buffer):
+            space.executeUnmapObject(buffer, using: &mappings) { op in
+                guard case .unmap(let unmap) = op else { return }
+                table.unmap(unmap.va.address, range: unmap.va.range, retiring: &retired)
+                invalidate(VirtualRange(address: unmap.va.address, bytes: unmap.va.range))
+            }
+        case .rebind(let buffer, let frames):
+            // MMUs cache no missing entries; those that are there already stay as they are.
+            space.forEachMapping(of: buffer) { va in
+                rebind(va, frames, on: table, &retired)
+                if !retired.isEmpty {
+                    invalidate(VirtualRange(address: va.address, bytes: va.range))
+                }
+            }
+        }
+        tables.pool.release(&retired)
+    }
+
+    /// Piece by piece: a list of the mapping's extents would have to be allocated.
+    private mutating func rebind(
+        _ va: GPUVA, _ frames: BufferFrames, on table: PageTable, _ retired: inout RetiredTables
+    ) {
+        let flags: PTEFlags = va.flags.contains(.readOnly) ? .readOnly : []
+        var address = va.address
+        frames.forEachExtent(offset: va.offset, length: va.range) { extent in
+            withUnsafePointer(to: extent) {
+                table.map(
+                    address, extents: UnsafeBufferPointer(start: $0, count: 1), flags: flags,
+                    using: &tables, retiring: &retired)
+            }
+            address += extent.bytes
+        }
+    }
+
+    // MARK: the end
+
+    /// Promises what is left of the reservations to others.
+    mutating func returnReservations() {
+        tables = tables.pool.emptyReservation()
+        mappings.giveBack()
+    }
+
+    /// Lets go of everything; not on the signalling path. Buffers may lose their last reference.
+    mutating func forget() {
+        for pair in pairs { space.put(pair) }
+        space.cleanUpDeferred()
+        pairs = []
+        steps = []
+        extents = []
+        ranges = []
+    }
+}

@@ -1,0 +1,12 @@
+// @unchecked: everything is guarded by the lock of the LRU list, see ``LRUList``.
+/// A buffer's place in an ``LRUList``.
+final class LRUNode: @unchecked Sendable {
+    /// Weak: the list keeps no buffer, and finds none that is just going away.
+    weak var buffer: BufferObject?
+    /// Nil while it is on no list.
+    var group: LRUGroup?
+    /// Which list: that of the VRAM beyond the CPU's reach.
+    var isHidden = false
+    var next: LRUNode?
+    unowned(unsafe) var previous: LRUNode?
+}
