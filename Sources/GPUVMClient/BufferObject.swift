@@ -28,10 +28,11 @@ public final class BufferObject: @unchecked Sendable {
     public let size: UInt64
     /// Where it was placed.
     public let placement: Placement
-    private let memfd: OwnedFD
+    /// None if the CPU has no access.
+    private let memfd: OwnedFD?
     private let mapping = Guarded<UnsafeMutableRawPointer?>(.leaf, nil)
 
-    init(_ connection: Connection, _ reply: gpuvm_bo_reply, _ memfd: consuming OwnedFD) {
+    init(_ connection: Connection, _ reply: gpuvm_bo_reply, _ memfd: consuming OwnedFD?) {
         self.connection = connection
         handle = reply.handle
         size = reply.size
@@ -43,17 +44,28 @@ public final class BufferObject: @unchecked Sendable {
         unmap()
     }
 
-    /// The descriptor of the memory; it stays the object's.
-    public var fd: Int32 { memfd.rawValue }
+    /// The descriptor of the memory; it stays the object's. -1 without CPU access.
+    public var fd: Int32 {
+        switch memfd {
+        case .some(let memfd): memfd.rawValue
+        case .none: -1
+        }
+    }
 
     /// The buffer in the client's memory, all of it; valid until ``close()`` or the last reference.
     ///
-    /// - Throws: ENOMEM when the address space has no room.
+    /// It is the same memory wherever the buffer is: moves between VRAM and system memory keep it.
+    ///
+    /// - Throws: ENOMEM when the address space has no room; EPERM without CPU access.
     public func map() throws(ClientError) -> UnsafeMutableRawBufferPointer {
-        try mapping.withLock { address throws(ClientError) in
+        guard fd >= 0 else {
+            throw ClientError(
+                .notPermitted, nil, "the buffer was created without CPU access: it has no mapping")
+        }
+        return try mapping.withLock { address throws(ClientError) in
             if address == nil {
                 var error: Int32 = 0
-                address = gpuvm_map_shared(memfd.rawValue, 0, Int(size), 1, &error)
+                address = gpuvm_map_shared(fd, 0, Int(size), 1, &error)
                 guard address != nil else {
                     throw ClientError(
                         Errno(rawValue: -error), nil, "\(size) bytes of a buffer cannot be mapped")
@@ -80,7 +92,7 @@ public final class BufferObject: @unchecked Sendable {
 
     /// A descriptor to pass to another process, which imports it; close-on-exec.
     ///
-    /// - Throws: EPERM for a buffer that is local to a VM.
+    /// - Throws: EPERM for a buffer that is local to a VM or without CPU access.
     public func export() throws(ClientError) -> OwnedFD {
         try connection.callForFD(
             Request(.boExport, gpuvm_handle(handle: handle, reserved: 0)))
@@ -99,21 +111,29 @@ extension Connection {
     ///
     /// - Parameters:
     ///   - size: Bytes, rounded up to whole pages.
+    ///   - placement: Where engines use it; it may be evicted from VRAM in between.
     ///   - localTo: The only VM that may map it, whose reservation it shares.
+    ///   - cpuAccess: Whether it can be mapped by the CPU and exported; false lets it lie in VRAM
+    ///     that the CPU does not see, and needs a daemon of protocol 1.1.
     /// - Throws: EINVAL (size 0), ENOSPC or ENOMEM, EDQUOT.
     public func makeBuffer(
-        size: UInt64, placement: Placement = .system, localTo vm: VM? = nil, name: String = ""
+        size: UInt64, placement: Placement = .system, localTo vm: VM? = nil,
+        cpuAccess: Bool = true, name: String = ""
     ) throws(ClientError) -> BufferObject {
         var contents = gpuvm_bo_create()
         contents.size = size
         contents.placement = placement.rawValue
-        contents.flags = vm == nil ? 0 : GPUVM_BO_LOCAL
+        contents.flags =
+            (vm == nil ? 0 : GPUVM_BO_LOCAL) | (cpuAccess ? 0 : GPUVM_BO_NO_CPU_ACCESS)
         contents.vm = vm?.handle ?? 0
         contents.name = WireName.encode(name)
         var reply = try calls.perform(Request(.boCreate, contents))
         let created = try reply.contents(gpuvm_bo_reply.self)
-        guard let memfd = reply.fds.take(0) else {
-            throw ClientError(.protocolError, .boCreate, "the daemon's reply has no descriptor")
+        let memfd = reply.fds.take(0)
+        guard (memfd != nil) == cpuAccess else {
+            throw ClientError(
+                .protocolError, .boCreate,
+                "the daemon's reply has \(cpuAccess ? "no" : "a") descriptor")
         }
         return BufferObject(self, created, memfd)
     }

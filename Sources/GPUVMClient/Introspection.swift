@@ -10,6 +10,21 @@ extension Connection {
         try call(Request(.status), reply: gpuvm_status_reply.self)
     }
 
+    /// How much memory of which kind is used, and what pressure has led to.
+    ///
+    /// - Throws: EOPNOTSUPP from a daemon of protocol 1.0.
+    public func memoryInfo() throws(ClientError) -> gpuvm_memory_info_reply {
+        try call(Request(.memoryInfo), reply: gpuvm_memory_info_reply.self)
+    }
+
+    /// The buffer objects, with device-wide ids, and where each of them is.
+    ///
+    /// Pages of the list are read one after the other: buffers may move or go meanwhile.
+    /// - Throws: EOPNOTSUPP from a daemon of protocol 1.0.
+    public func buffers() throws(ClientError) -> [gpuvm_bo_record] {
+        try list(.boList, of: gpuvm_bo_record.self)
+    }
+
     /// The clients connected.
     public func clients() throws(ClientError) -> [gpuvm_client_record] {
         try list(.clientList, of: gpuvm_client_record.self)

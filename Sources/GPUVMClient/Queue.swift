@@ -48,7 +48,8 @@ public final class Queue: Sendable {
     ///   - waits: Gate the job; no batch at all is an ordered wait and signal.
     ///   - signals: Signal when it has run, or with its error.
     /// - Returns: The job's fence.
-    /// - Throws: EINVAL, ENOENT (a handle; a closed or banned VM), the errno that banned the queue.
+    /// - Throws: EINVAL, ENOENT (a handle; a closed or banned VM), the errno that banned the queue;
+    ///   ENOSPC or ENOMEM when the VM's buffers for VRAM do not fit there together.
     @discardableResult
     public func exec(
         _ batches: [Batch], waits: [SyncPoint] = [], signals: [SyncPoint] = []

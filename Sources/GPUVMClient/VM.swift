@@ -87,13 +87,14 @@ extension Connection {
     /// - Throws: EINVAL for a space that is not one, EDQUOT, ENOMEM.
     public func makeVM(
         start: UInt64 = 0, range: UInt64, reserved: (start: UInt64, range: UInt64) = (0, 0),
-        name: String = ""
+        flags: VMFlags = [], name: String = ""
     ) throws(ClientError) -> VM {
         var contents = gpuvm_vm_create()
         contents.start = start
         contents.range = range
         contents.reserved_start = reserved.start
         contents.reserved_range = reserved.range
+        contents.flags = flags.rawValue
         contents.name = WireName.encode(name)
         let reply = try call(Request(.vmCreate, contents), reply: gpuvm_handle_reply.self)
         return VM(self, handle: reply.handle)

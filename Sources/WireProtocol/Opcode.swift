@@ -38,6 +38,8 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
     case fenceInfo = 101
     case faultList = 102
     case queueList = 103
+    case memoryInfo = 104
+    case boList = 105
 
     /// The shape of one direction's message.
     public struct Shape: Equatable, Sendable {
@@ -69,7 +71,7 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
         switch self {
         case .hello: (.fixed(gpuvm_hello.self), .fixed(gpuvm_hello_reply.self, fds: 1...1))
 
-        case .boCreate: (.fixed(gpuvm_bo_create.self), .fixed(gpuvm_bo_reply.self, fds: 1...1))
+        case .boCreate: (.fixed(gpuvm_bo_create.self), .fixed(gpuvm_bo_reply.self, fds: 0...1))
         case .boImport: (.fixed(gpuvm_bo_import.self, fds: 1...1), .fixed(gpuvm_bo_reply.self))
         case .boExport: (.fixed(gpuvm_handle.self), .fds(1...1))
         case .boInfo: (.fixed(gpuvm_handle.self), .fixed(gpuvm_bo_info_reply.self))
@@ -102,8 +104,9 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
         case .syncobjEventfd: (.fixed(gpuvm_syncobj_eventfd.self, fds: 1...1), .empty)
 
         case .status: (.empty, .fixed(gpuvm_status_reply.self))
-        case .clientList, .vmList, .vmShow, .faultList, .queueList:
+        case .clientList, .vmList, .vmShow, .faultList, .queueList, .boList:
             (.fixed(gpuvm_page.self), .arrays(gpuvm_page_reply.self))
+        case .memoryInfo: (.empty, .fixed(gpuvm_memory_info_reply.self))
         case .vmWalk: (.fixed(gpuvm_vm_walk.self), .fixed(gpuvm_vm_walk_reply.self))
         case .fenceInfo: (.fixed(gpuvm_fence_info.self), .fixed(gpuvm_fence_info_reply.self))
         }
@@ -145,6 +148,8 @@ extension Opcode: CustomStringConvertible {
         case .fenceInfo: "FENCE_INFO"
         case .faultList: "FAULT_LIST"
         case .queueList: "QUEUE_LIST"
+        case .memoryInfo: "MEMORY_INFO"
+        case .boList: "BO_LIST"
         }
     }
 }

@@ -14,7 +14,8 @@ struct GPUVMCtl: ParsableCommand {
             can be reached.
             """,
         subcommands: [
-            StatusCommand.self, ClientCommand.self, VMCommand.self, QueueCommand.self,
-            FaultCommand.self, DemoCommand.self, DemoClientCommand.self, VectorsCommand.self,
+            StatusCommand.self, MemoryCommand.self, ClientCommand.self, BufferCommand.self,
+            VMCommand.self, QueueCommand.self, FaultCommand.self, DemoCommand.self,
+            DemoClientCommand.self, PressureClientCommand.self, VectorsCommand.self,
         ])
 }

@@ -3,11 +3,15 @@ import Glibc
 import Logging
 
 /// Runs `body` with the socket of a daemon of its own, in this process.
-func withDaemon(_ body: (String) throws -> Void) throws {
+func withDaemon(
+    _ change: (inout DaemonConfiguration) -> Void = { _ in }, _ body: (String) throws -> Void
+) throws {
     let path = "/tmp/gpuvmctl-test-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    var configuration = DaemonConfiguration()
+    change(&configuration)
     let daemon = Daemon(
-        configuration: DaemonConfiguration(), socketPath: path, logger: logger,
+        configuration: configuration, socketPath: path, logger: logger,
         makeHandler: DeviceSessions.make)
     try daemon.start()
     defer { daemon.stop() }

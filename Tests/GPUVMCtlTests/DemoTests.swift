@@ -166,6 +166,10 @@ import WireProtocol
         let sleeper = try ChildProcess("/bin/sh", ["-c", "kill -9 $$"])
         #expect(sleeper.wait() == .signal(SIGKILL))
         #expect(throws: WireError.self) { try ChildProcess("/nonexistent/program", []) }
+        // Whatever signals the starting thread blocks: the testing library's block them all.
+        let idle = try ChildProcess("/bin/sleep", ["60"])
+        idle.terminate()
+        #expect(idle.wait() == .signal(SIGTERM))
         #expect(ChildProcess.ownPath()?.hasPrefix("/") == true)
     }
 }

@@ -176,6 +176,11 @@ import Testing
             "device.vram", ["16MiB", "1TiB", "18MiB"],
             ["14MiB", "1026GiB", "17MiB", "16MB", "16M", "1.5GiB", "-1", "\"16 MiB \"", "0x10"]
         ),
+        // Above 1 GiB is above the default of device.vram.
+        (
+            "device.visible_vram", ["2MiB", "1GiB", "256 MiB"],
+            ["0", "1MiB", "3MiB", "1026MiB", "2TiB", "all", "256MB"]
+        ),
         ("device.system_memory", ["16MiB", "1TiB"], ["14MiB", "1025GiB", "16777217"]),
         ("device.page_table_memory", ["64KiB", "16GiB"], ["0", "63KiB", "17GiB", "65KiB"]),
         ("device.copy_engines", ["1", "16"], ["0", "17", "-1", "1.0"]),
@@ -248,6 +253,7 @@ import Testing
         configuration.device.name = "0660"
         configuration.device.vram = (16 << 20) + (2 << 20)
         configuration.device.systemMemory = 1 << 40
+        configuration.device.visibleVRAM = 2 << 20
         configuration.device.pageTableMemory = 64 << 10
         configuration.device.jobTimeout = 10_000_001
         configuration.quotas = .init(
@@ -263,7 +269,12 @@ import Testing
         var generator = SplitMix64(seed: seed)
         for _ in 0..<50 {
             var configuration = DaemonConfiguration()
-            configuration.device.vram = UInt64.random(in: 8...4096, using: &generator) << 21
+            let vram = UInt64.random(in: 8...4096, using: &generator)
+            configuration.device.vram = vram << 21
+            if Bool.random(using: &generator) {
+                configuration.device.visibleVRAM =
+                    UInt64.random(in: 1...vram, using: &generator) << 21
+            }
             configuration.device.jobTimeout = .random(
                 in: 10_000_000...600_000_000_000, using: &generator)
             configuration.quotas.boBytes =

@@ -65,15 +65,20 @@ import Testing
         let big = try connection.makeBuffer(size: 12 << 20, placement: .vram)
         #expect(errno { _ = try connection.makeBuffer(size: 1) } == ENOMEM, "the quota")
         let second = try daemon.connect("second")
-        #expect(
-            errno { _ = try second.makeBuffer(size: 8 << 20, placement: .vram) } == ENOSPC, "VRAM")
-        _ = try second.makeBuffer(size: 10 << 20)
+        // The first one leaves VRAM for it, and has its bytes in system memory.
+        _ = try second.makeBuffer(size: 8 << 20, placement: .vram)
+        let full = try connection.status()
+        #expect(full.vram_used == 8 << 20 && full.system_used == 12 << 20)
         let third = try daemon.connect("third")
         #expect(errno { _ = try third.makeBuffer(size: 8 << 20) } == ENOMEM, "system memory")
+        #expect(
+            errno { _ = try third.makeBuffer(size: 12 << 20, placement: .vram) } == ENOMEM,
+            "nowhere to evict to")
+        #expect(try connection.status().vram_used == 8 << 20)
         try big.close()
-        _ = try second.makeBuffer(size: 1 << 20, placement: .vram)
+        _ = try third.makeBuffer(size: 12 << 20, placement: .vram)
         let status = try connection.status()
-        #expect(status.vram_used == 1 << 20 && status.system_used == 10 << 20)
+        #expect(status.vram_used == 12 << 20 && status.system_used == 8 << 20)
     }
 
     @Test func mappingsTablesAndJobs() throws {

@@ -18,6 +18,7 @@ import WireProtocol
             (.status, GPUVM_STATUS), (.clientList, GPUVM_CLIENT_LIST), (.vmList, GPUVM_VM_LIST),
             (.vmShow, GPUVM_VM_SHOW), (.vmWalk, GPUVM_VM_WALK), (.fenceInfo, GPUVM_FENCE_INFO),
             (.faultList, GPUVM_FAULT_LIST), (.queueList, GPUVM_QUEUE_LIST),
+            (.memoryInfo, GPUVM_MEMORY_INFO), (.boList, GPUVM_BO_LIST),
         ]
         #expect(header.count == Opcode.allCases.count)
         for (opcode, number) in header {
@@ -34,6 +35,64 @@ import WireProtocol
             #expect(shapes.request.fds.upperBound <= FDList.capacity)
         }
         #expect(FDList.capacity == Int(GPUVM_MAX_MESSAGE_FDS))
+    }
+
+    /// The sizes of protocol 1.0, written down when it was: no minor version changes one.
+    @Test func structsOfTheFirstVersionKeepTheirSizes() {
+        let sizes: [(Opcode, request: Int, reply: Int)] = [
+            (.hello, 48, 88), (.boCreate, 56, 16), (.boImport, 40, 16), (.boExport, 8, 0),
+            (.boInfo, 8, 64), (.boClose, 8, 0), (.vmCreate, 72, 8), (.vmClose, 8, 0),
+            (.vmBind, 24, 24), (.queueCreate, 24, 8), (.queueClose, 8, 0), (.queueInfo, 8, 48),
+            (.exec, 24, 16), (.syncobjCreate, 8, 8), (.syncobjDestroy, 8, 0),
+            (.syncobjSignal, 8, 0), (.syncobjReset, 8, 0), (.syncobjQuery, 8, 8),
+            (.syncobjTransfer, 40, 0), (.syncobjWait, 16, 8), (.syncobjExport, 16, 0),
+            (.syncobjImport, 16, 8), (.syncobjEventfd, 16, 0), (.status, 0, 216),
+            (.clientList, 16, 16), (.vmList, 16, 16), (.vmShow, 16, 16), (.vmWalk, 16, 152),
+            (.fenceInfo, 16, 40), (.faultList, 16, 16), (.queueList, 16, 16),
+        ]
+        for (opcode, request, reply) in sizes {
+            #expect(opcode.shapes.request.fixedBytes == request, "\(opcode)")
+            #expect(opcode.shapes.reply.fixedBytes == reply, "\(opcode)")
+        }
+        let records: [(String, Int, Int)] = [
+            ("client", MemoryLayout<gpuvm_client_record>.stride, 88),
+            ("vm", MemoryLayout<gpuvm_vm_record>.stride, 200),
+            ("va", MemoryLayout<gpuvm_va_record>.stride, 72),
+            ("op", MemoryLayout<gpuvm_op_record>.stride, 112),
+            ("fault", MemoryLayout<gpuvm_fault_record>.stride, 160),
+            ("queue", MemoryLayout<gpuvm_queue_record>.stride, 64),
+        ]
+        for (name, stride, bytes) in records { #expect(stride == bytes, "\(name)") }
+        // 1.1 adds these.
+        #expect(Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList])
+        #expect(Opcode.memoryInfo.shapes.reply.fixedBytes == 128)
+        #expect(MemoryLayout<gpuvm_bo_record>.stride == 120)
+        #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 1)
+    }
+
+    /// Bits of one field must not mean two things.
+    @Test func flagsOfOneFieldDiffer() {
+        let fields: [[UInt32]] = [
+            [
+                GPUVM_BO_LOCAL, GPUVM_BO_NO_CPU_ACCESS, GPUVM_BO_EVICTED, GPUVM_BO_WANTS_VRAM,
+            ],
+            [GPUVM_VM_IMMEDIATE, GPUVM_VM_WEAK_REFERENCES],
+            [GPUVM_VM_BANNED, GPUVM_VM_CLOSED, GPUVM_VM_IS_IMMEDIATE, GPUVM_VM_IS_WEAK],
+            [
+                GPUVM_MAPPING_READ_ONLY, GPUVM_MAPPING_NULL, GPUVM_MAPPING_RESERVED,
+                GPUVM_MAPPING_EVICTED,
+            ],
+            [
+                GPUVM_CAP_VM_BIND, GPUVM_CAP_TIMELINE, GPUVM_CAP_EVENTFD, GPUVM_CAP_SPARSE,
+                GPUVM_CAP_FENCE_PAGE, GPUVM_CAP_IMMEDIATE_MODE, GPUVM_CAP_WEAK_REFERENCES,
+                GPUVM_CAP_EVICTION,
+            ],
+        ]
+        for flags in fields {
+            let all = flags.reduce(0, |)
+            #expect(all.nonzeroBitCount == flags.count, "\(flags)")
+            #expect(flags.allSatisfy { $0.nonzeroBitCount == 1 })
+        }
     }
 
     @Test func namesAreUnique() {

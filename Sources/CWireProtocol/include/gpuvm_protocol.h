@@ -18,6 +18,10 @@
 //
 // Versions: HELLO is the first request of a connection. A different major version is EPROTO; minor
 // versions only add. An unknown opcode is EOPNOTSUPP, an unknown flag EINVAL.
+// Within a major version no struct changes its size and no field its meaning. What is new comes as
+// an opcode, as a flag that the request has to set, or in a reply as a reserved field or a bit of
+// flags or capabilities, where a client ignores what it does not know. So a daemon serves clients
+// of every minor version alike; what is "since 1.1" below, a daemon of 1.0 refuses.
 #ifndef GPUVM_PROTOCOL_H
 #define GPUVM_PROTOCOL_H
 
@@ -25,7 +29,7 @@
 
 #define GPUVM_PROTOCOL_MAGIC 0x314d5647u  // "GVM1"
 #define GPUVM_PROTOCOL_MAJOR 1u
-#define GPUVM_PROTOCOL_MINOR 0u
+#define GPUVM_PROTOCOL_MINOR 1u
 
 #define GPUVM_MAX_INLINE 65536u
 #define GPUVM_MAX_EXTERNAL (16u << 20)
@@ -87,6 +91,8 @@ enum gpuvm_opcode {
     GPUVM_FENCE_INFO = 101,
     GPUVM_FAULT_LIST = 102,  // gpuvm_page; gpuvm_fault_record[]
     GPUVM_QUEUE_LIST = 103,  // gpuvm_page; gpuvm_queue_record[]
+    GPUVM_MEMORY_INFO = 104,  // no struct; since 1.1
+    GPUVM_BO_LIST = 105,  // gpuvm_page; gpuvm_bo_record[]; since 1.1
 };
 
 // MARK: HELLO
@@ -114,12 +120,26 @@ struct gpuvm_hello_reply {
 #define GPUVM_CAP_EVENTFD 0x4u
 #define GPUVM_CAP_SPARSE 0x8u
 #define GPUVM_CAP_FENCE_PAGE 0x10u
+// Since 1.1.
+#define GPUVM_CAP_IMMEDIATE_MODE 0x20u   // GPUVM_VM_IMMEDIATE
+#define GPUVM_CAP_WEAK_REFERENCES 0x40u  // GPUVM_VM_WEAK_REFERENCES
+#define GPUVM_CAP_EVICTION 0x80u         // VRAM may be over-committed; GPUVM_MEMORY_INFO, _BO_LIST
 
 // MARK: Buffer objects
 
 #define GPUVM_PLACE_SYSTEM 0u
 #define GPUVM_PLACE_VRAM 1u
 
+// A buffer wants to be in the memory that it was created for. Under pressure VRAM is taken from the
+// buffers that were used longest ago: they are *evicted* to system memory, with all their bytes,
+// and the next EXEC on a VM that maps them brings them back, evicting others. Neither is seen by
+// the CPU's mapping, nor by jobs. All VRAM buffers that a VM maps have to fit into VRAM at once:
+// EXEC is ENOSPC otherwise, ENOMEM if system memory has no room for what would have to leave, and
+// nothing was submitted. BO_CREATE evicts too, with the same errnos.
+//
+// VRAM that the CPU can see (GPUVM_MEMORY_INFO) may be less than all of it, as behind a small PCI
+// BAR. A buffer in VRAM lies in the visible part unless it has GPUVM_BO_NO_CPU_ACCESS: one of more
+// bytes than that part has is ENOSPC.
 struct gpuvm_bo_create {
     uint64_t size;       // bytes; rounded up to pages; 1 … the client's quota
     uint32_t placement;  // GPUVM_PLACE_*
@@ -129,10 +149,17 @@ struct gpuvm_bo_create {
     char name[GPUVM_NAME_BYTES];
 };
 #define GPUVM_BO_LOCAL 0x1u  // shares the VM's reservation, cannot be exported
-// fds: [0] the buffer's memfd, sealed against resizing; mmap it at offset 0.
+// No client ever maps it: the reply has no fd, BO_EXPORT is EPERM, and it may lie in VRAM beyond
+// the CPU's reach. Engines use it like any other. Since 1.1.
+#define GPUVM_BO_NO_CPU_ACCESS 0x2u
+// In replies only, since 1.1.
+#define GPUVM_BO_EVICTED 0x100u     // it is not where it wants to be
+#define GPUVM_BO_WANTS_VRAM 0x200u  // it was created for VRAM
+// fds: [0] the buffer's memfd, sealed against resizing; mmap it at offset 0. None with
+// GPUVM_BO_NO_CPU_ACCESS.
 struct gpuvm_bo_reply {
     uint32_t handle;
-    uint32_t placement;
+    uint32_t placement;  // where it is now
     uint64_t size;       // bytes, a multiple of the page size
 };
 // fds: [0] a memfd: one that this daemon exported (the same buffer) or a foreign one, which must
@@ -149,10 +176,11 @@ struct gpuvm_handle {
 };
 struct gpuvm_bo_info_reply {
     uint64_t size;
-    uint32_t placement, flags;
+    uint32_t placement;        // where it is now
+    uint32_t flags;            // GPUVM_BO_*
     uint32_t hard_references;  // of the driver's and the VM/BO pairs' kind
     uint32_t mappings;         // in all VMs of this client
-    uint64_t physical_address; // of the first frame
+    uint64_t physical_address; // of the first frame that it has now
     char name[GPUVM_NAME_BYTES];
 };
 
@@ -161,10 +189,15 @@ struct gpuvm_bo_info_reply {
 struct gpuvm_vm_create {
     uint64_t start, range;                // bytes; the VA space
     uint64_t reserved_start, reserved_range;  // kept by the driver; range 0: none
-    uint32_t flags;                       // 0
+    uint32_t flags;                       // GPUVM_VM_IMMEDIATE, _WEAK_REFERENCES
     uint32_t reserved;
     char name[GPUVM_NAME_BYTES];
 };
+// The VA space changes when a bind executes, not when it is submitted. What the request becomes is
+// not known before: GPUVM_VM_BIND_RETURN_OPS is EINVAL. Since 1.1.
+#define GPUVM_VM_IMMEDIATE 0x1u
+// The VM's mappings do not keep a buffer: with its last handle they vanish. Since 1.1.
+#define GPUVM_VM_WEAK_REFERENCES 0x2u
 struct gpuvm_handle_reply {
     uint32_t handle;
     uint32_t reserved;
@@ -227,6 +260,7 @@ struct gpuvm_mapping {
 #define GPUVM_MAPPING_READ_ONLY 0x1u
 #define GPUVM_MAPPING_NULL 0x2u
 #define GPUVM_MAPPING_RESERVED 0x4u  // the driver's reserved node
+#define GPUVM_MAPPING_EVICTED 0x8u   // of a buffer that the next EXEC brings back; since 1.1
 struct gpuvm_op_record {
     uint32_t request;      // index of the bind op that it belongs to
     uint32_t kind;         // enum gpuvm_op_kind
@@ -373,13 +407,16 @@ struct gpuvm_client_record {
     uint64_t bo_bytes, requests, failed_requests;
     char name[GPUVM_NAME_BYTES];
 };
+// What VM_LIST says in its flags; not those of VM_CREATE.
 #define GPUVM_VM_BANNED 0x1u
 #define GPUVM_VM_CLOSED 0x2u
+#define GPUVM_VM_IS_IMMEDIATE 0x4u  // created with GPUVM_VM_IMMEDIATE; since 1.1
+#define GPUVM_VM_IS_WEAK 0x8u       // created with GPUVM_VM_WEAK_REFERENCES; since 1.1
 struct gpuvm_vm_record {
     uint32_t id;      // device-wide: what VM_SHOW, VM_WALK and `gpuvmctl vm` take
     uint32_t handle;  // the owner's
     uint32_t client_id;
-    uint32_t flags;   // GPUVM_VM_*
+    uint32_t flags;   // GPUVM_VM_BANNED …
     uint64_t start, range, reserved_start, reserved_range;
     uint64_t mappings, mapped_bytes, objects;
     uint64_t table_pages, root_address;
@@ -393,7 +430,7 @@ struct gpuvm_va_record {
     uint64_t address, range, offset;
     uint64_t object;  // device-wide BO id, 0: none
     uint32_t flags;   // GPUVM_MAPPING_*
-    uint32_t placement;
+    uint32_t placement;  // where the object is now
     char name[GPUVM_NAME_BYTES];
 };
 struct gpuvm_vm_walk {
@@ -464,6 +501,36 @@ struct gpuvm_queue_record {
     uint16_t engine_class, engine_instance;
     uint32_t priority, banned;
     uint64_t pending, submitted, completed, failed, cancelled;
+};
+
+// One kind of memory for buffers, in bytes.
+struct gpuvm_memory_region {
+    uint64_t bytes, used;
+    uint64_t visible_bytes, visible_used;  // within the CPU's reach: all of it but for VRAM
+};
+// Since 1.1. Counters are those of the device, since its start.
+struct gpuvm_memory_info_reply {
+    struct gpuvm_memory_region vram, system;
+    uint64_t evictions, restores;  // buffers that had to leave VRAM, and that were brought back
+    uint64_t bytes_moved;          // by both
+    uint64_t resident_buffers, evicted_buffers;  // those for VRAM: in it, and elsewhere
+    uint64_t reserved[3];
+};
+// Buffers of the clients that one may see, whoever made them: each once. Since 1.1.
+struct gpuvm_bo_record {
+    uint64_t id;         // device-wide: gpuvm_va_record.object
+    uint32_t client_id;  // who made it; 0 if one may not see that client
+    uint32_t handle;     // the requesting client's, 0: none
+    uint64_t size;
+    uint64_t physical_address;  // of the first frame that it has now
+    uint32_t wanted;     // GPUVM_PLACE_*: what it was created for
+    uint32_t placement;  // GPUVM_PLACE_*: where it is now
+    uint32_t flags;      // GPUVM_BO_*
+    uint32_t vms;        // how many map it
+    uint32_t extents;    // runs of adjoining frames
+    uint32_t reserved;
+    char name[GPUVM_NAME_BYTES];
+    char client[GPUVM_NAME_BYTES];  // the name of client_id
 };
 
 #endif

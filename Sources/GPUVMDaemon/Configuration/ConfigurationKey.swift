@@ -27,17 +27,33 @@ struct ConfigurationKey: Sendable {
         _ path: String, _ field: Field<UInt64>, _ range: ClosedRange<UInt64>,
         multipleOf step: UInt64 = 1, _ summary: String
     ) -> ConfigurationKey {
+        quantity(
+            path, field, summary, allowed: sizes(range, step),
+            parse: { size($0, range, step) }, format: ByteSize.format)
+    }
+
+    /// A key that takes a number of bytes, a multiple of `step`, or is not set at all.
+    static func optionalSize(
+        _ path: String, _ field: Field<UInt64?>, _ range: ClosedRange<UInt64>,
+        multipleOf step: UInt64 = 1, _ summary: String
+    ) -> ConfigurationKey {
+        optional(
+            path, field, summary, allowed: sizes(range, step),
+            parse: { size($0, range, step) }, format: ByteSize.format)
+    }
+
+    private static func sizes(_ range: ClosedRange<UInt64>, _ step: UInt64) -> String {
         let multiple = step > 1 ? ", a multiple of \(ByteSize.format(step))" : ""
-        return quantity(
-            path, field, summary,
-            allowed: """
-                a size from \(ByteSize.format(range.lowerBound)) to \
-                \(ByteSize.format(range.upperBound))\(multiple) (units B, KiB, MiB, GiB, TiB)
-                """,
-            parse: { text in
-                ByteSize.parse(text).flatMap { range.contains($0) && $0 % step == 0 ? $0 : nil }
-            },
-            format: ByteSize.format)
+        return """
+            a size from \(ByteSize.format(range.lowerBound)) to \
+            \(ByteSize.format(range.upperBound))\(multiple) (units B, KiB, MiB, GiB, TiB)
+            """
+    }
+
+    private static func size(
+        _ text: String, _ range: ClosedRange<UInt64>, _ step: UInt64
+    ) -> UInt64? {
+        ByteSize.parse(text).flatMap { range.contains($0) && $0 % step == 0 ? $0 : nil }
     }
 
     /// A key that takes a duration in nanoseconds.
@@ -109,14 +125,24 @@ struct ConfigurationKey: Sendable {
         _ path: String, _ field: Field<String?>, allowed: String, _ summary: String,
         where accepts: @escaping @Sendable (String) -> Bool
     ) -> ConfigurationKey {
+        optional(
+            path, field, summary, allowed: allowed,
+            parse: { accepts($0) ? $0 : nil }, format: YAMLText.quoted)
+    }
+
+    private static func optional<Value: Sendable>(
+        _ path: String, _ field: Field<Value?>, _ summary: String, allowed: String,
+        parse: @escaping @Sendable (String) -> Value?,
+        format: @escaping @Sendable (Value) -> String
+    ) -> ConfigurationKey {
         ConfigurationKey(
             path: path, summary: summary, allowed: allowed,
             read: { text, configuration in
-                guard accepts(text) else { return false }
-                configuration[keyPath: field] = text
+                guard let value = parse(text) else { return false }
+                configuration[keyPath: field] = value
                 return true
             },
-            write: { $0[keyPath: field].map(YAMLText.quoted) })
+            write: { $0[keyPath: field].map(format) })
     }
 
     private static func quantity<Value: Sendable>(

@@ -67,6 +67,12 @@ public enum ConfigurationLoader {
                 key.path, .invalidValue(value: text, allowed: key.allowed),
                 environment: environment)
         }
+        if walk.problems.isEmpty {
+            for (path, value, allowed) in ConfigurationSchema.contradictions(in: configuration) {
+                walk.report(
+                    path, .invalidValue(value: value, allowed: allowed), environment: environment)
+            }
+        }
         guard walk.problems.isEmpty else { throw .invalid(walk.problems) }
         return configuration
     }

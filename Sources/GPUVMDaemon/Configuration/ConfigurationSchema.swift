@@ -36,6 +36,9 @@ enum ConfigurationSchema {
         .size(
             "device.vram", \.device.vram, 16 * mib...tib, multipleOf: 2 * mib,
             "Video memory for buffer objects."),
+        .optionalSize(
+            "device.visible_vram", \.device.visibleVRAM, 2 * mib...tib, multipleOf: 2 * mib,
+            "Video memory within the CPU's reach, at most device.vram."),
         .size(
             "device.system_memory", \.device.systemMemory, 16 * mib...tib, multipleOf: 2 * mib,
             "System memory for buffer objects."),
@@ -81,6 +84,21 @@ enum ConfigurationSchema {
 
         .count("fault_log.entries", \.faultLog.entries, 1...65_536, "Faults kept."),
     ]
+
+    /// What is wrong with a configuration whose values are each in their range: the keys, and what
+    /// they take beside the others.
+    static func contradictions(
+        in configuration: DaemonConfiguration
+    ) -> [(path: String, value: String, allowed: String)] {
+        let device = configuration.device
+        guard let visible = device.visibleVRAM, visible > device.vram else { return [] }
+        return [
+            (
+                "device.visible_vram", ByteSize.format(visible),
+                "at most device.vram, which is \(ByteSize.format(device.vram))"
+            )
+        ]
+    }
 
     /// The section names in the order of ``keys``.
     static let sections: [String] = keys.reduce(into: []) { sections, key in

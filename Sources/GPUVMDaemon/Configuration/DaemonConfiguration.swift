@@ -48,6 +48,8 @@ public struct DaemonConfiguration: Sendable, Equatable {
         public var name = "gpuvmd simulated GPU"
         /// Video memory for buffer objects.
         public var vram: UInt64 = 1 << 30
+        /// The part of ``vram`` that clients' CPU mappings reach; nil for all of it.
+        public var visibleVRAM: UInt64?
         /// System memory for buffer objects, placed there or evicted to it.
         public var systemMemory: UInt64 = 4 << 30
         /// Private video memory for page tables.

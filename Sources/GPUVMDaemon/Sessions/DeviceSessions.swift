@@ -23,6 +23,7 @@ public enum DeviceSessions {
         var device = DeviceConfiguration()
         device.name = daemon.device.name
         device.vramBytes = daemon.device.vram
+        device.visibleVRAMBytes = daemon.device.visibleVRAM
         device.systemBytes = daemon.device.systemMemory
         device.pageTableBytes = daemon.device.pageTableMemory
         device.copyEngines = daemon.device.copyEngines

@@ -56,6 +56,8 @@ extension Session {
         case .fenceInfo: try fenceInfo(client, &message)
         case .faultList: try faultList(client, &message)
         case .queueList: try queueList(client, &message)
+        case .memoryInfo: try memoryInfo(&message)
+        case .boList: try bufferList(client, &message)
         }
     }
 
@@ -99,8 +101,9 @@ extension Session {
         reply.client_id = client.id
         reply.capabilities = UInt64(
             GPUVM_CAP_VM_BIND | GPUVM_CAP_TIMELINE | GPUVM_CAP_EVENTFD | GPUVM_CAP_SPARSE
-                | GPUVM_CAP_FENCE_PAGE)
-        reply.vram_bytes = device.memory.vram.bytes
+                | GPUVM_CAP_FENCE_PAGE | GPUVM_CAP_IMMEDIATE_MODE | GPUVM_CAP_WEAK_REFERENCES
+                | GPUVM_CAP_EVICTION)
+        reply.vram_bytes = device.memory.vramBytes
         reply.system_bytes = device.memory.system.bytes
         reply.va_bits = 48
         reply.page_bytes = GPUVM_PAGE_SIZE

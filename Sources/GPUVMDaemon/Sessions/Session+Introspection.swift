@@ -19,7 +19,7 @@ extension Session {
         reply.syncobjs = UInt32(status.syncobjs)
         reply.open_fds = UInt32(ProcessDescriptors.count)
         reply.mappings = UInt64(status.mappings)
-        reply.vram_bytes = memory.vram.bytes
+        reply.vram_bytes = memory.vramBytes
         reply.vram_used = status.vramUsed
         reply.system_bytes = memory.system.bytes
         reply.system_used = status.systemUsed
@@ -46,11 +46,11 @@ extension Session {
     // MARK: lists
 
     /// The clients that this one may look at.
-    private func visibleClients(_ client: Client) -> [Client] {
+    func visibleClients(_ client: Client) -> [Client] {
         client.isPrivileged ? server.device.clients : [client]
     }
 
-    private func readPage(_ message: borrowing IncomingMessage) throws(WireError) -> gpuvm_page {
+    func readPage(_ message: borrowing IncomingMessage) throws(WireError) -> gpuvm_page {
         var reader = message.reader
         let page: gpuvm_page = try reader.read()
         try requireZero(page.flags, "flags")
@@ -104,6 +104,8 @@ extension Session {
         case .banned: record.flags = GPUVM_VM_BANNED
         case .closed: record.flags = GPUVM_VM_CLOSED
         }
+        if vm.flags.contains(.immediateMode) { record.flags |= GPUVM_VM_IS_IMMEDIATE }
+        if vm.flags.contains(.weakReferences) { record.flags |= GPUVM_VM_IS_WEAK }
         record.start = report.start
         record.range = report.range
         record.reserved_start = report.reservedStart

@@ -12,13 +12,18 @@ extension Session {
     ) throws(WireError) -> OutgoingMessage {
         var reader = message.reader
         let request: gpuvm_vm_create = try reader.read()
-        try requireZero(request.flags, "flags")
+        try requireFlags(
+            request.flags, known: GPUVM_VM_IMMEDIATE | GPUVM_VM_WEAK_REFERENCES, "flags")
         try requireZero(request.reserved, "reserved")
         let name = try WireName.decode(request.name)
+        var flags: DeviceVM.Flags = []
+        if request.flags & GPUVM_VM_IMMEDIATE != 0 { flags.insert(.immediateMode) }
+        if request.flags & GPUVM_VM_WEAK_REFERENCES != 0 { flags.insert(.weakReferences) }
         let made = try onDevice { () throws(DeviceError) in
             try client.createVM(
                 name: name, start: request.start, range: request.range,
-                reservedStart: request.reserved_start, reservedRange: request.reserved_range)
+                reservedStart: request.reserved_start, reservedRange: request.reserved_range,
+                flags: flags)
         }
         var builder = ReplyBuilder(to: .vmCreate, serial: message.serial)
         builder.append(gpuvm_handle_reply(handle: made.handle, reserved: 0))
@@ -47,6 +52,7 @@ extension Session {
         }
         let operations = try decode(wireOperations, for: client)
         let returnsOperations = request.flags & GPUVM_VM_BIND_RETURN_OPS != 0
+        if returnsOperations { try requireOperationsAtSubmission(client, request.vm) }
         let waitPoints = try decode(waits)
         let signalPoints = try decode(signals)
         let result = try onDevice { () throws(DeviceError) in
@@ -59,6 +65,20 @@ extension Session {
         let deferred = DeferredBindReply(reply, session: self, serial: message.serial)
         if !result.fence.addCallback(deferred) { deferred.fenceSignalled(result.fence) }
         return nil
+    }
+
+    /// What a bind of an immediate VM becomes is known when it executes.
+    private func requireOperationsAtSubmission(
+        _ client: Client, _ handle: UInt32
+    ) throws(WireError) {
+        let vm = try onDevice { () throws(DeviceError) in try client.vm(handle) }
+        guard !vm.flags.contains(.immediateMode) else {
+            throw .invalid(
+                """
+                VM \(handle) is in immediate mode, where a bind is planned when it executes: it \
+                cannot return its operations, so leave GPUVM_VM_BIND_RETURN_OPS out
+                """)
+        }
     }
 
     private func decode(

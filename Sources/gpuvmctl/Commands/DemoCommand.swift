@@ -40,14 +40,27 @@ struct DemoCommand: ParsableCommand {
             buffers, binds asynchronously behind a timeline point, splits the mappings, makes a \
             sparse hole, copies through it, checks every byte and provokes one fault. All that it \
             prints comes from the daemon. The exit status is 1 if anything is not as it has to be.
+
+            With --pressure three client processes fill, copy and check buffers of four times the \
+            VRAM, while a table shows who has how much of it. Every byte is compared at the end. The \
+            daemon is a private one with little VRAM, unless --socket names one.
             """)
 
     @OptionGroup var options: GlobalOptions
     @OptionGroup var demo: DemoOptions
+    @OptionGroup(title: "Memory pressure") var pressure: PressureOptions
+
+    func validate() throws {
+        try pressure.check(demo, hasSocket: options.socket != nil)
+    }
 
     func run() throws {
         // An interrupt ends the children, and this process then cleans up after them.
         for number in [SIGINT, SIGTERM, SIGHUP] { signal(number, SIG_IGN) }
+        if pressure.pressure {
+            try PressureLauncher(options: options, demo: demo, pressure: pressure).run()
+            return
+        }
         if let path = try runningDaemon() {
             try runClient(path)
             return

@@ -18,9 +18,10 @@ final class PrivateDaemon {
 
     /// Starts the gpuvmd that lies beside this program and waits until it accepts.
     ///
+    /// - Parameter configuration: YAML sections beside that of the log.
     /// - Throws: ENOENT when there is none; ETIMEDOUT, or EPIPE with the end of its log, when it
     ///   does not come up.
-    static func start() throws(WireError) -> PrivateDaemon {
+    static func start(configuration: String = "") throws(WireError) -> PrivateDaemon {
         guard let own = ChildProcess.ownPath(), let slash = own.lastIndex(of: "/") else {
             throw WireError(.noSuchFileOrDirectory, "the path of this program is unknown")
         }
@@ -33,10 +34,10 @@ final class PrivateDaemon {
                 `swift build`, or start one
                 """)
         }
-        return try PrivateDaemon(String(binary))
+        return try PrivateDaemon(String(binary), configuration)
     }
 
-    private init(_ binary: String) throws(WireError) {
+    private init(_ binary: String, _ configuration: String) throws(WireError) {
         let temporary = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         var template = Array("\(temporary)/gpuvmctl-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -46,7 +47,7 @@ final class PrivateDaemon {
         directory = template.withUnsafeBytes { String(decoding: $0.dropLast(), as: UTF8.self) }
         socketPath = "\(directory)/gpuvmd.sock"
         do throws(WireError) {
-            process = try Self.launch(binary, directory, socketPath)
+            process = try Self.launch(binary, directory, socketPath, configuration)
         } catch {
             Self.remove(directory)
             throw error
@@ -71,10 +72,10 @@ final class PrivateDaemon {
     }
 
     private static func launch(
-        _ binary: String, _ directory: String, _ socketPath: String
+        _ binary: String, _ directory: String, _ socketPath: String, _ settings: String
     ) throws(WireError) -> ChildProcess {
         let configuration = "\(directory)/gpuvmd.yaml"
-        let written = write("log:\n  level: warning\n", to: configuration)
+        let written = write("log:\n  level: warning\n" + settings, to: configuration)
         let log = open("\(directory)/gpuvmd.log", O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
         guard written, log >= 0 else {
             throw WireError(.ioError, "the daemon's files in \(directory) cannot be written")

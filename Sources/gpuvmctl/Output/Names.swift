@@ -79,6 +79,15 @@ enum Names {
         if flags & GPUVM_MAPPING_READ_ONLY != 0 { names.append("ro") }
         if flags & GPUVM_MAPPING_NULL != 0 { names.append("null") }
         if flags & GPUVM_MAPPING_RESERVED != 0 { names.append("reserved") }
+        if flags & GPUVM_MAPPING_EVICTED != 0 { names.append("evicted") }
+        return names
+    }
+
+    /// What a buffer was created with.
+    static func bufferFlags(_ flags: UInt32) -> [String] {
+        var names: [String] = []
+        if flags & GPUVM_BO_LOCAL != 0 { names.append("local") }
+        if flags & GPUVM_BO_NO_CPU_ACCESS != 0 { names.append("no-cpu") }
         return names
     }
 
@@ -86,6 +95,8 @@ enum Names {
         var names: [String] = []
         if flags & GPUVM_VM_BANNED != 0 { names.append("banned") }
         if flags & GPUVM_VM_CLOSED != 0 { names.append("closed") }
+        if flags & GPUVM_VM_IS_IMMEDIATE != 0 { names.append("immediate") }
+        if flags & GPUVM_VM_IS_WEAK != 0 { names.append("weak") }
         return names
     }
 

@@ -9,6 +9,8 @@ import WireProtocol
 final class Attacker: Sendable {
     let raw: RawClient
     let bo, vm, otherVM, queue, bindQueue, syncobj, timeline, local: UInt32
+    /// A buffer without CPU access, and a VM in immediate mode.
+    let hidden, immediateVM: UInt32
     let closed: UInt32
     /// Of no object of this client; the other client has objects of all kinds under it.
     let foreign: UInt32 = 12
@@ -28,6 +30,11 @@ final class Attacker: Sendable {
         local.flags = GPUVM_BO_LOCAL
         local.vm = otherVM
         self.local = try raw.call(.boCreate, local).contents(gpuvm_bo_reply.self).handle
+        var hidden = gpuvm_bo_create()
+        hidden.size = 4096
+        hidden.flags = GPUVM_BO_NO_CPU_ACCESS
+        self.hidden = try raw.call(.boCreate, hidden).contents(gpuvm_bo_reply.self).handle
+        immediateVM = try Self.makeVM(raw, flags: GPUVM_VM_IMMEDIATE)
         try Self.succeed(
             raw.call(
                 .syncobjSignal, gpuvm_syncobj_array(count: 1, flags: 0),
@@ -75,8 +82,9 @@ final class Attacker: Sendable {
         return try raw.call(.boCreate, create).contents(gpuvm_bo_reply.self).handle
     }
 
-    static func makeVM(_ raw: RawClient) throws -> UInt32 {
+    static func makeVM(_ raw: RawClient, flags: UInt32 = 0) throws -> UInt32 {
         var create = gpuvm_vm_create()
+        create.flags = flags
         create.range = 1 << 30
         create.reserved_start = 0x2000_0000
         create.reserved_range = 0x1000

@@ -194,7 +194,7 @@ extension BadMessages {
 
     var introspection: [BadMessage] {
         var list: [BadMessage] = []
-        for opcode in [Opcode.clientList, .vmList, .vmShow, .faultList, .queueList] {
+        for opcode in [Opcode.clientList, .vmList, .vmShow, .faultList, .queueList, .boList] {
             list.append(BadMessage(opcode, "a flag", EINVAL, gpuvm_page()) { $0.flags = 1 })
             if opcode != .vmShow {
                 list.append(BadMessage(opcode, "a handle", EINVAL, gpuvm_page()) { $0.handle = 1 })

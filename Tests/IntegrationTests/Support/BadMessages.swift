@@ -38,7 +38,7 @@ struct BadMessages {
                 RawClient.message(
                     Opcode.vmBind.rawValue, [UInt8](repeating: 0, count: 70_000))),
         ]
-        for opcode in [0, 2, 15, 21, 35, 52, 74, 95, 104, 4096, 65535] as [UInt16] {
+        for opcode in [0, 2, 15, 21, 35, 52, 74, 95, 106, 4096, 65535] as [UInt16] {
             list.append(
                 BadMessage("opcode \(opcode)", EOPNOTSUPP, RawClient.message(opcode, handle)))
         }
@@ -91,7 +91,10 @@ struct BadMessages {
             bad("size 2^48") { $0.size = 1 << 48 },
             bad("placement 2") { $0.placement = 2 },
             bad("placement max") { $0.placement = .max },
-            bad("unknown flag") { $0.flags = 2 },
+            bad("unknown flag") { $0.flags = 4 },
+            bad("a flag of replies only") { $0.flags = GPUVM_BO_EVICTED },
+            bad("another one") { $0.flags = GPUVM_BO_WANTS_VRAM },
+            bad("all flags") { $0.flags = .max },
             bad("reserved") { $0.reserved = 1 },
             bad("a VM without LOCAL") { $0.vm = attacker.vm },
             bad("local to nobody", ENOENT) { $0.flags = GPUVM_BO_LOCAL },
@@ -102,6 +105,11 @@ struct BadMessages {
             bad("larger than VRAM", ENOSPC) {
                 $0.size = 128 << 20
                 $0.placement = GPUVM_PLACE_VRAM
+            },
+            bad("larger than VRAM, without CPU access", ENOSPC) {
+                $0.size = 128 << 20
+                $0.placement = GPUVM_PLACE_VRAM
+                $0.flags = GPUVM_BO_NO_CPU_ACCESS
             },
             bad("a name that is no UTF-8") { $0.name.0 = CChar(bitPattern: 0xff) },
             bad("a control character in the name") { $0.name.0 = 7 },
@@ -134,6 +142,10 @@ struct BadMessages {
             BadMessage(
                 .boExport, "a local buffer", EPERM,
                 gpuvm_handle(handle: attacker.local, reserved: 0)
+            ) { _ in },
+            BadMessage(
+                .boExport, "a buffer without CPU access", EPERM,
+                gpuvm_handle(handle: attacker.hidden, reserved: 0)
             ) { _ in },
         ]
         return list
@@ -181,7 +193,13 @@ struct BadMessages {
                 $0.start = lastPage
                 $0.range = 8192
             },
-            bad("a flag") { $0.flags = 1 },
+            bad("an unknown flag") { $0.flags = 4 },
+            bad("an unknown flag beside the known ones") { $0.flags = 7 },
+            bad("all flags") { $0.flags = .max },
+            bad("an empty space in immediate mode") {
+                $0.flags = GPUVM_VM_IMMEDIATE
+                $0.range = 0
+            },
             bad("reserved") { $0.reserved = 1 },
             bad("a reserved range outside") {
                 $0.reserved_start = 1 << 30
@@ -284,6 +302,10 @@ struct BadMessages {
             return BadMessage(.vmBind, what, error, bind, tail: tail)
         }
         list += [
+            head("the operations of an immediate VM") {
+                $0.vm = attacker.immediateVM
+                $0.flags = GPUVM_VM_BIND_RETURN_OPS
+            },
             head("no VM", ENOENT) { $0.vm = 0 },
             head("a closed VM", ENOENT) { $0.vm = attacker.closed },
             head("another client's VM", ENOENT) { $0.vm = attacker.foreign },

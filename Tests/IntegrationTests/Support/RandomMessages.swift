@@ -105,7 +105,7 @@ struct RandomMessages {
         .exec, .exec, .syncobjCreate, .syncobjCreate, .syncobjSignal, .syncobjSignal, .syncobjWait,
         .syncobjExport, .boImport, .boClose, .vmClose, .queueClose, .syncobjDestroy,
         .syncobjTransfer, .syncobjEventfd, .boInfo, .boExport, .syncobjReset, .syncobjQuery,
-        .vmShow, .vmList,
+        .vmShow, .vmList, .boList, .memoryInfo,
     ]
 
     private mutating func plausible(_ wanted: Opcode? = nil) -> Message {
@@ -118,6 +118,7 @@ struct RandomMessages {
             var create = gpuvm_bo_create()
             create.size = UInt64(16 + random.below(64)) << 12
             create.placement = UInt32(random.below(2))
+            if random.below(8) == 0 { create.flags = GPUVM_BO_NO_CPU_ACCESS }
             body = RawClient.body(create)
         case .boImport:
             var request = gpuvm_bo_import()
@@ -127,6 +128,7 @@ struct RandomMessages {
         case .vmCreate:
             var create = gpuvm_vm_create()
             create.range = 1 << 30
+            if random.below(2) == 0 { create.flags = UInt32(random.below(4)) }
             body = RawClient.body(create)
         case .vmBind: body = bind()
         case .queueCreate:
@@ -174,7 +176,9 @@ struct RandomMessages {
                     handle: handle(.syncobjCreate), flags: 0, point: UInt64(random.below(4))))
             fds = 1
         case .syncobjCreate: body = RawClient.body(gpuvm_syncobj_create())
-        case .vmShow, .vmList: body = RawClient.body(gpuvm_page(handle: 0, flags: 0, cursor: 0))
+        case .memoryInfo: body = []
+        case .vmShow, .vmList, .boList:
+            body = RawClient.body(gpuvm_page(handle: 0, flags: 0, cursor: 0))
         default:
             let kind: Opcode =
                 switch opcode {

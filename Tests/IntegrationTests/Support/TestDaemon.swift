@@ -6,6 +6,7 @@ import Testing
 
 @testable import Device
 @testable import GPUVMDaemon
+@testable import WireProtocol
 
 /// A daemon in this process on a socket of its own, stopped with the object.
 final class TestDaemon: Sendable {
@@ -44,6 +45,15 @@ final class TestDaemon: Sendable {
 
     func connect(_ name: String = "client") throws -> Connection {
         try Connection.connect(path: path, name: name)
+    }
+
+    /// A client of another user, who is neither the daemon's nor root.
+    func connectAsStranger(_ name: String) throws -> Connection {
+        let (own, theirs) = try UnixSocket.pair()
+        let server = try #require(server.made.withLock { $0 })
+        server.accept(
+            theirs, credentials: UnixSocket.Credentials(pid: getpid(), uid: 65_534, gid: 65_534))
+        return try Connection(adopting: own, name: name)
     }
 
     /// Exported fence descriptors that the daemon keeps an entry for.
