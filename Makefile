@@ -10,7 +10,7 @@ VECTORS := Tests/GPUVMCoreTests/Vectors
 # The thread sanitizer's link step needs lld: gold warns or crashes.
 TSAN := --sanitize=thread --scratch-path .build-tsan -Xswiftc -use-ld=lld
 
-.PHONY: run test ci lint test-tsan test-mutants packages docs clean
+.PHONY: run test ci lint test-tsan test-seeds test-mutants packages docs clean
 
 run: packages
 	@echo "== build (release)"
@@ -20,6 +20,8 @@ run: packages
 	@.build/release/gpuvmctl vectors check $(VECTORS)
 	@echo "== the main job: a client process, a daemon, a simulated GPU"
 	@.build/release/gpuvmctl demo
+	@echo "== memory under pressure: three clients, VRAM over-committed four times"
+	@.build/release/gpuvmctl demo --pressure --seconds 5
 	@echo "run: PASS"
 
 test: packages lint
@@ -29,7 +31,7 @@ test: packages lint
 	@Tests/run-tests
 	@echo "test: PASS"
 
-ci: test test-tsan test-mutants
+ci: test test-tsan test-seeds test-mutants
 	@$(MAKE) --no-print-directory run
 	@echo "ci: PASS"
 
@@ -41,6 +43,10 @@ lint:
 # Concurrency under the thread sanitizer; a planted race proves that it would see one.
 test-tsan: packages
 	@Tests/run-tsan
+
+# Seeded thread interleavings in a deterministic runtime: exploration, coverage, defects found.
+test-seeds: packages
+	@Tests/run-seeds
 
 # Small deliberate defects, each of which must make a test fail.
 test-mutants: packages
@@ -62,4 +68,4 @@ packages:
 	@$(SWIFT) package resolve >/dev/null 2>&1 || $(SWIFT) package resolve
 
 clean:
-	rm -rf .build .build-tsan .build-mutants
+	rm -rf .build .build-tsan .build-seeds* .build-mutants

@@ -82,6 +82,16 @@ let package = Package(
             swiftSettings: strict),
 
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        // Explores seeded thread interleavings in a deterministic runtime; a program, because that
+        // runtime is the whole process's.
+        .target(name: "CInterleavings", path: "Tests/CInterleavings"),
+        .executableTarget(
+            name: "Interleavings",
+            dependencies: [
+                "CInterleavings", "TestSupport", "Fencing", "GPUVMCore", "PageTables", "Memory",
+                "Engines", "Device", "WireProtocol",
+            ],
+            path: "Tests/Interleavings", swiftSettings: strict),
         // Counts heap allocations on the signalling path.
         .target(
             name: "AllocationProbe", dependencies: ["CPlatform"], path: "Tests/AllocationProbe"),
