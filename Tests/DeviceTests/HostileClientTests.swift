@@ -48,6 +48,35 @@ struct HostileClientTests {
         try fixture.client.closeVM(handle)
     }
 
+    @Test("A request that waits for a reservation ends with EINTR when its client goes")
+    func cancelled() throws {
+        let fixture = try DeviceFixture()
+        let client = fixture.device.makeClient(
+            name: "waiting", process: 2, user: 0, isPrivileged: false)
+        let (handle, _) = try client.createVM(name: "vm", start: 0, range: 1 << 40)
+        let buffer = try client.createBuffer(name: "b", size: 4096, placement: .vram).buffer
+        let holder = buffer.reservation.lock()
+        let outcome = Guarded(.leaf, Int32(-1))
+        let request = RuntimeThread.start(name: "request") {
+            do throws(DeviceError) {
+                _ = try client.bind(
+                    vm: handle,
+                    operations: [BindOperation(.map, address: 0, range: 4096, buffer: buffer)])
+                outcome.withLock { $0 = 0 }
+            } catch {
+                outcome.withLock { $0 = error.errno }
+            }
+        }
+        while buffer.reservation.contention.waiters.isEmpty { sched_yield() }
+        // Closing cancels first; then it needs what the request had.
+        let closing = RuntimeThread.start(name: "closing") { client.close() }
+        request?.join()
+        #expect(outcome.withLock { $0 } == EINTR)
+        #expect(buffer.vms.isEmpty, "nothing was mapped")
+        buffer.reservation.unlock(holder)
+        closing?.join()
+    }
+
     @Test("Closing a VM while engines copy and unmaps wait")
     func closeWhileCopying() throws {
         let fixture = try DeviceFixture(tables: 16 << 20)
