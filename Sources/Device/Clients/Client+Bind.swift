@@ -1,4 +1,5 @@
 import Fencing
+import Memory
 import Scheduling
 
 extension Client {
@@ -37,10 +38,28 @@ extension Client {
         let request = DeviceVM.BindRequest(
             operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
             recordsOperations: recordsOperations, tableQuota: freeTables)
+        defer { device.unmapUnheldBuffers() }
+        let held = try hold(operations)
+        defer { for buffer in held { buffer.releaseHardReference() } }
         let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
-        device.unmapUnheldBuffers()
         remember(bound.job, bound.result.fence, engineClass: .bind, queue: queueID)
         return bound.result
+    }
+
+    /// Hard references on the buffers that the array maps, which live at least until they are mapped.
+    ///
+    /// - Throws: ENOENT for a buffer that has lost its last one.
+    private func hold(_ operations: [BindOperation]) throws(DeviceError) -> [BufferObject] {
+        var held: [BufferObject] = []
+        for operation in operations where operation.kind == .map {
+            guard let buffer = operation.buffer, held.last !== buffer else { continue }
+            guard buffer.tryAcquireHardReference() else {
+                for buffer in held { buffer.releaseHardReference() }
+                throw .noSuch(.buffer, handle: handle(ofBufferWithID: buffer.id) ?? 0)
+            }
+            held.append(buffer)
+        }
+        return held
     }
 
     /// How many page-table pages the quota has left.

@@ -25,6 +25,7 @@ extension Client {
         name: String, size: UInt64, placement: Placement, localTo vmHandle: UInt32? = nil,
         needsCPUAccess: Bool = true
     ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
+        defer { device.unmapUnheldBuffers() }
         let bytes = try pages(size)
         let vm: DeviceVM? = if let vmHandle { try self.vm(vmHandle) } else { nil }
         let buffer = try retryingAfterReleases { () throws(DeviceError) in
@@ -50,6 +51,7 @@ extension Client {
     public func importBuffer(
         name: String, descriptor: Int32, size: UInt64
     ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
+        defer { device.unmapUnheldBuffers() }
         var isOurs = true
         defer { if isOurs { Glibc.close(descriptor) } }
         let bytes = try pages(size)
@@ -109,6 +111,21 @@ extension Client {
         guard let buffer else { throw .noSuch(.buffer, handle: handle) }
         buffer.object.releaseHardReference()
         device.unmapUnheldBuffers()
+    }
+
+    /// Unmaps a buffer from all VMs of this client.
+    ///
+    /// - Returns: For each VM that mapped it a fence that signals when its page tables show that.
+    /// - Throws: ENOENT for the handle; ECANCELED, EAGAIN and ENOENT as a bind of one VM, and the VMs
+    ///   after it are not reached.
+    public func unmapFromAllVMs(_ handle: UInt32) throws(DeviceError) -> [Fence] {
+        let buffer = try buffer(handle)
+        var fences: [Fence] = []
+        for (vmHandle, vm) in allVMs where vm.mappingCount(of: buffer) != 0 {
+            let operation = BindOperation(.unmapAll, buffer: buffer)
+            fences.append(try bind(vm: vmHandle, operations: [operation]).fence)
+        }
+        return fences
     }
 
     /// The buffer behind a handle.

@@ -149,6 +149,7 @@ extension Client {
         let body = ExecJob(queue: queue, engine: engine, batches: batches, usage: usage)
         let job = Job(body: body)
         for fence in inFences { job.addDependency(fence) }
+        defer { device.unmapUnheldBuffers() }
         let fence: Fence
         do throws(DeviceError) {
             fence = try retryingAfterReleases { () throws(DeviceError) in
@@ -161,7 +162,6 @@ extension Client {
             throw error
         }
         queue.jobs.push(job)
-        device.unmapUnheldBuffers()
         remember(job, fence, engineClass: .copy, queue: queue.id)
         return fence
     }

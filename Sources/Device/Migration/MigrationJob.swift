@@ -27,7 +27,8 @@ final class MigrationJob: JobBody, @unchecked Sendable {
     /// Nil once the job has been released.
     private var move: BufferMove?
     private var ways: [Way] = []
-    private var isUnmapped = false
+    private var nextWay = 0
+    private var nextRange = 0
     private var step = 0
     private var isDone = false
 
@@ -55,7 +56,7 @@ final class MigrationJob: JobBody, @unchecked Sendable {
     }
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
-        unmap()
+        guard unmap(until: { slice.isOver }) else { return .yield }
         guard let move, !isDone else { return .done }
         repeat {
             isDone = move.execute(step: &step)
@@ -66,7 +67,7 @@ final class MigrationJob: JobBody, @unchecked Sendable {
     func completed(error: Int32) {
         migrator.releases.begin()
         guard !isDone, let move else { return }
-        unmap()
+        _ = unmap(until: { false })
         repeat { isDone = move.execute(step: &step) } while !isDone
     }
 
@@ -77,20 +78,22 @@ final class MigrationJob: JobBody, @unchecked Sendable {
         migrator.releases.end()
     }
 
-    private func unmap() {
-        guard !isUnmapped, let move else { return }
-        isUnmapped = true
-        // Indices and no iterators, which an unoptimised build allocates.
-        var index = 0
-        while index < ways.count {
-            switch ways[index] {
+    /// Takes the buffer out of page tables, range by range, until `isOver`.
+    ///
+    /// - Returns: Whether all is done. Indices and no iterators, which an unoptimised build allocates.
+    private func unmap(until isOver: () -> Bool) -> Bool {
+        guard let move else { return true }
+        while nextWay < ways.count {
+            switch ways[nextWay] {
             case .ranges(let space, let ranges):
-                var next = 0
-                while next < ranges.count {
-                    migrator.zap(ranges[next], in: space)
-                    next += 1
+                while nextRange < ranges.count {
+                    migrator.zap(ranges[nextRange], in: space)
+                    nextRange += 1
+                    if isOver() { return false }
                 }
+                nextRange = 0
             case .tree(let space, let vm):
+                // In one go: the tree is locked meanwhile.
                 space.operationLock.withLock {
                     vm.forEachMapping(of: move.buffer) { va in
                         migrator.zap(
@@ -98,7 +101,8 @@ final class MigrationJob: JobBody, @unchecked Sendable {
                     }
                 }
             }
-            index += 1
+            nextWay += 1
         }
+        return true
     }
 }

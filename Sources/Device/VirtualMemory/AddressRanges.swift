@@ -18,6 +18,11 @@ struct AddressRanges {
         ranges = joined
     }
 
+    /// The ranges.
+    var list: [VirtualRange] {
+        ranges.map { VirtualRange(address: $0.lowerBound, bytes: $0.upperBound - $0.lowerBound) }
+    }
+
     /// Whether an address is in both. O(ranges of both); O(1) if they lie apart.
     func overlaps(_ other: AddressRanges) -> Bool {
         guard let first = ranges.first, let last = ranges.last,

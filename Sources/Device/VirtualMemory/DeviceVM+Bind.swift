@@ -34,9 +34,33 @@ extension DeviceVM {
         let request = BindRequest(
             operations: [BindOperation(.unmapAll, buffer: buffer)], queue: driverQueue,
             queueHandle: 0, inFences: [], recordsOperations: false, tableQuota: 0)
-        // A VM that takes no requests any more is torn down as a whole.
-        guard let bound = try? bind(request, usage: .kernel, publish: { _ in }) else { return }
-        withExtendedLifetime(bound) {}
+        if (try? bind(request, usage: .kernel, publish: { _ in })) == nil { dropUnheld(buffer) }
+    }
+
+    /// Takes a buffer out of the tree of a VM that executes no binds any more: it was banned, or its
+    /// jobs were cancelled. Its page table is not brought up to date, so no engine may use it.
+    private func dropUnheld(_ buffer: BufferObject) {
+        lock.withLock {
+            guard condition != .closed else { return }
+            cutOff()
+            var locking = ExecLocking(ignoresDuplicates: true)
+            try? locking.untilAllLocked { locking throws(GPUVMError) in
+                try locking.prepareVM(space, slots: 1)
+                try locking.prepare(buffer, slots: 1)
+            }
+            let before = withMappings { space.mappingCount }
+            if executed.isImmediate {
+                guard var none = try? space.reserveImmediate(maps: 0, unmaps: 0) else { return }
+                withMappings { space.executeUnmapObject(buffer, using: &none) { _ in } }
+                space.cleanUpDeferred()
+            } else {
+                var ops = OpList()
+                try? space.planUnmapObject(buffer, into: &ops)
+                if !ops.isEmpty { _ = try? space.apply(&ops) }
+            }
+            let after = withMappings { space.mappingCount }
+            usage.mappings.add(after - before, ordering: .relaxed)
+        }
     }
 
     /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
@@ -94,14 +118,12 @@ extension DeviceVM {
         let job: Job
         let result: BindResult
         lock.lock()
+        isDriverRequest = client == nil
         do throws(DeviceError) {
             try checkUsable()
             var locking = ExecLocking(
                 ignoresDuplicates: true, cancellation: client?.cancellation)
-            let prefetched = try lockReservations(for: request, &locking)
-            if !prefetched.isEmpty {
-                try rebind(prefetched, tableQuota: request.tableQuota, &locking)
-            }
+            try lockReservations(for: request, &locking)
             var plan = BindPlan(pool: device.tablePool, tableQuota: request.tableQuota)
             let before = space.mappingCount
             space.begin()
@@ -113,7 +135,7 @@ extension DeviceVM {
                         quota: client.map { $0.quotas.mappings - others } ?? 0,
                         records: request.recordsOperations)
                 }
-                try device.failures.check("make the job")
+                try failurePoint("make the job")
             } catch {
                 #if MUTANTS
                     if Mutant.isPlanted("noRollback") {
@@ -137,16 +159,21 @@ extension DeviceVM {
         return (result, job)
     }
 
+    /// A step of a client's request that may fail on purpose.
+    func failurePoint(_ step: @autoclosure () -> String) throws(DeviceError) {
+        if !isDriverRequest { try device.failures.check(step()) }
+    }
+
     /// Locks the VM's reservation and those of all buffers that the array may touch: an earlier
     /// operation can make a later one's plan differ, but not touch other objects.
     ///
-    /// - Returns: The evicted buffers that the array asks to be brought back; they are.
+    /// Brings back what the array's prefetches will find evicted.
     func lockReservations(
         for request: BindRequest, _ locking: inout ExecLocking
-    ) throws(DeviceError) -> [BufferObject] {
-        var prefetched: [BufferObject] = []
+    ) throws(DeviceError) {
+        var restored: [BufferObject] = []
         try locking.lockAll { locking throws(GPUVMError) in
-            prefetched.removeAll()
+            restored.removeAll()
             try locking.prepareVM(space, slots: 1)
             if executed.isImmediate {
                 try locking.prepareExternalObjects(of: space, slots: 1)
@@ -158,18 +185,49 @@ extension DeviceVM {
                     of: space, address: operation.address, range: operation.range, slots: 1)
             }
         } then: { locking throws(ResidencyError) in
-            for operation in request.operations where operation.kind == .prefetch {
+            for (index, operation) in request.operations.enumerated()
+            where operation.kind == .prefetch {
                 // What nobody holds any more is mapped still, and not locked (weak references).
-                for buffer in evictedBuffers(operation.address, operation.range)
+                for buffer in prefetched(by: index, of: request.operations)
                 where locking.holds(buffer.reservation)
-                    && !prefetched.contains(where: { $0 === buffer })
+                    && !restored.contains(where: { $0 === buffer })
                 {
                     try device.residency.makeResident(buffer, locking: &locking)
-                    prefetched.append(buffer)
+                    restored.append(buffer)
                 }
             }
         }
-        return prefetched
+        let unbound = restored.filter { space.isEvicted($0) }
+        if !unbound.isEmpty { try rebind(unbound, tableQuota: request.tableQuota, &locking) }
+    }
+
+    /// The evicted buffers that a prefetch will find: those that earlier operations of the array map
+    /// in its range, and where those change nothing, those that the tree maps.
+    private func prefetched(by index: Int, of operations: [BindOperation]) -> [BufferObject] {
+        let wanted = operations[index]
+        var pieces = [wanted.address..<(wanted.address + wanted.range)]
+        var found: [BufferObject] = []
+        var unmapped: [BufferObject] = []
+        func add(_ buffer: BufferObject) {
+            let isKnown = (found + unmapped).contains { $0 === buffer }
+            if buffer.isEvicted && !isKnown { found.append(buffer) }
+        }
+        for operation in operations[..<index].reversed() {
+            if operation.kind == .unmapAll, let buffer = operation.buffer {
+                unmapped.append(buffer)
+            }
+            guard operation.kind != .unmapAll, operation.kind != .prefetch else { continue }
+            let covered = operation.address..<(operation.address + operation.range)
+            guard pieces.contains(where: { $0.overlaps(covered) }) else { continue }
+            if operation.kind == .map, let buffer = operation.buffer { add(buffer) }
+            pieces = pieces.flatMap { $0.subtracting(covered) }
+        }
+        for piece in pieces {
+            for buffer in evictedBuffers(piece.lowerBound, piece.upperBound - piece.lowerBound) {
+                add(buffer)
+            }
+        }
+        return found
     }
 
     /// The last step that can fail is arming; the VA tree is committed right after it.
@@ -188,9 +246,10 @@ extension DeviceVM {
             #endif
             job.addDependency($0)
         }
+        reserveSlots(1, locking)
         let fence: Fence
         do throws(DeviceError) {
-            try device.failures.check("arm the job")
+            try failurePoint("arm the job")
             fence = try arm(job, on: request.queue, handle: request.queueHandle)
         } catch {
             space.rollback()
@@ -247,7 +306,7 @@ extension DeviceVM {
             }
         }
         try checkLocality(operation, index: index)
-        try device.failures.check("plan operation \(index)")
+        try failurePoint("plan operation \(index)")
         do throws(GPUVMError) {
             switch operation.kind {
             case .map, .mapNull:
@@ -273,9 +332,9 @@ extension DeviceVM {
         } catch {
             throw .bind(operation: index, error)
         }
-        try device.failures.check("reserve page tables for operation \(index)")
+        try failurePoint("reserve page tables for operation \(index)")
         try plan.collect(operation, index: index, records: records)
-        try device.failures.check("apply operation \(index)")
+        try failurePoint("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {
             try space.apply(&plan.ops, carrying: .mappingKind)
@@ -286,5 +345,16 @@ extension DeviceVM {
             // A pair that is new does not know yet.
             space.setEvicted(true, object: buffer)
         }
+    }
+}
+
+extension Range<UInt64> {
+    /// What of it is not in `other`.
+    fileprivate func subtracting(_ other: Range<UInt64>) -> [Range<UInt64>] {
+        guard overlaps(other) else { return [self] }
+        var pieces: [Range<UInt64>] = []
+        if lowerBound < other.lowerBound { pieces.append(lowerBound..<other.lowerBound) }
+        if other.upperBound < upperBound { pieces.append(other.upperBound..<upperBound) }
+        return pieces
     }
 }

@@ -41,6 +41,7 @@ extension DeviceVM {
             locking.addFence(fence, vm: space, privateUsage: .bookkeep, externalUsage: .write)
             device.residency.touch(locking)
             locking.unlockAll()
+            if executed.isImmediate { space.cleanUpDeferred() }
             return fence
         }
     }
@@ -58,6 +59,8 @@ extension DeviceVM {
             try locking.prepareExternalObjects(of: space, slots: 1)
         } then: { locking throws(ResidencyError) in
             try validate { buffer throws(ResidencyError) in
+                // An external object leaves the list only when it is next looked at.
+                guard space.isEvicted(buffer) else { return }
                 try device.residency.makeResident(buffer, locking: &locking)
                 restored.append(buffer)
             }
@@ -120,9 +123,9 @@ extension DeviceVM {
         #endif
         let (job, coverage, discard) = try makeRebind(buffers, tableQuota: tableQuota)
         addDependencies(of: job, usage: .kernel, locking)
-        // A tree that changes inside of jobs is known when all that are pending have executed.
-        let covered = executed.isImmediate ? everything : coverage
-        pending.forEachDependency(of: covered, queue: driverQueue.id) { job.addDependency($0) }
+        // In immediate mode the coverage has all ranges in which the mappings may lie by then, and what
+        // can still change them overlaps those.
+        pending.forEachDependency(of: coverage, queue: driverQueue.id) { job.addDependency($0) }
         reserveSlots(2, locking)
         let fence: Fence
         do throws(DeviceError) {

@@ -23,11 +23,6 @@ extension DeviceVM {
         return try executed.operationLock.withLock(body)
     }
 
-    /// The whole of the space, as far as a page table reaches.
-    var everything: AddressRanges {
-        AddressRanges([VirtualRange(address: space.start, bytes: space.range)])
-    }
-
     /// As ``bind(_:for:usage:publish:)``; the tree is not touched before the job executes.
     ///
     /// Jobs do not say beforehand which buffers they will find, so all are locked, as for an exec.
@@ -41,13 +36,11 @@ extension DeviceVM {
         let job: Job
         let fence: Fence
         lock.lock()
+        isDriverRequest = client == nil
         do throws(DeviceError) {
             try checkUsable()
             var locking = ExecLocking(ignoresDuplicates: true, cancellation: client?.cancellation)
-            let prefetched = try lockReservations(for: request, &locking)
-            if !prefetched.isEmpty {
-                try rebind(prefetched, tableQuota: request.tableQuota, &locking)
-            }
+            try lockReservations(for: request, &locking)
             let body = try makeImmediateJob(request, quota: client?.quotas.mappings)
             job = Job(body: body)
             for fence in request.inFences { job.addDependency(fence) }
@@ -58,7 +51,7 @@ extension DeviceVM {
             }
             reserveSlots(1, locking)
             do throws(DeviceError) {
-                try device.failures.check("arm the job")
+                try failurePoint("arm the job")
                 fence = try arm(job, on: request.queue, handle: request.queueHandle)
             } catch {
                 body.discard()
@@ -68,6 +61,8 @@ extension DeviceVM {
             locking.addFence(fence, vm: space, privateUsage: fenceUsage, externalUsage: .bookkeep)
             publish(fence)
             locking.unlockAll()
+            // The walk may have had the last reference on a pair.
+            space.cleanUpDeferred()
         } catch {
             lock.unlock()
             throw error
@@ -98,10 +93,10 @@ extension DeviceVM {
         do throws(DeviceError) {
             for (index, operation) in request.operations.enumerated() {
                 try check(operation, index: index)
-                try device.failures.check("reserve for operation \(index)")
+                try failurePoint("reserve for operation \(index)")
                 try plan.add(operation, index: index)
             }
-            try device.failures.check("make the job")
+            try failurePoint("make the job")
         } catch {
             plan.forget()
             throw error

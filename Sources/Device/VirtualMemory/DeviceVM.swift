@@ -72,6 +72,8 @@ public final class DeviceVM: @unchecked Sendable {
     var pending = PendingBinds()
     var pendingMaps: [PendingMap] = []
     var history = OperationHistory()
+    /// Whether the request in progress is the driver's own.
+    var isDriverRequest = false
     private var queues: [JobQueue] = []
     /// Bind queues without a handle, by id: they end with their last job.
     private var retiredQueues: Set<UInt64> = []

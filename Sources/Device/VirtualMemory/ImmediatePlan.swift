@@ -26,6 +26,8 @@ struct ImmediatePlan: ~Copyable {
     private(set) var tables: TableReservation
     private var mappings: ImmediateReservation
     private let tableQuota: Int
+    /// Of the buffers that were brought back; such a plan has nothing else.
+    private var demand = TableDemand<Generic48Format>()
     /// What the requests touch; all of the space if that is known later only.
     private(set) var ranges: [VirtualRange] = []
 
@@ -92,13 +94,20 @@ struct ImmediatePlan: ~Copyable {
     mutating func rebind(
         _ buffer: BufferObject, _ frames: BufferFrames, within bounds: [VirtualRange]
     ) throws(DeviceError) {
-        for range in bounds { try reserve(range) }
+        // Where there is nothing, or what is there already: spans are shared.
+        for range in AddressRanges(bounds).list {
+            try reserve(demand.addMap(address: range.address, range: range.bytes))
+        }
         steps.append(.rebind(buffer, frames))
         ranges += bounds
     }
 
+    /// What is there by then is not known.
     private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
-        let needed = PageTable.tablesNeeded(address: range.address, range: range.bytes)
+        try reserve(PageTable.tablesNeeded(address: range.address, range: range.bytes))
+    }
+
+    private mutating func reserve(_ needed: Int) throws(DeviceError) {
         guard tables.count + needed <= tableQuota else {
             throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
         }
@@ -121,8 +130,9 @@ struct ImmediatePlan: ~Copyable {
         let carried = GPUVAFlags.mappingKind
         var retired = RetiredTables()
         switch steps[index] {
+        // Entries and TLBs before the tree: with its last mapping a pair may be cleaned up by anybody,
+        // and the buffer's frames have other owners then.
         case .map(let request, let pair, let run, let isEvicted):
-            space.executeMap(request, pair: pair, carrying: carried, using: &mappings) { _ in }
             if isEvicted {
                 table.unmap(request.address, range: request.range, retiring: &retired)
             } else {
@@ -134,19 +144,20 @@ struct ImmediatePlan: ~Copyable {
                 }
             }
             invalidate(VirtualRange(address: request.address, bytes: request.range))
+            space.executeMap(request, pair: pair, carrying: carried, using: &mappings) { _ in }
         case .mapNull(let request):
-            space.executeMap(request, pair: nil, carrying: carried, using: &mappings) { _ in }
             table.mapNull(
                 request.address, range: request.range,
                 flags: request.flags.contains(.readOnly) ? .readOnly : [], using: &tables,
                 retiring: &retired)
             invalidate(VirtualRange(address: request.address, bytes: request.range))
+            space.executeMap(request, pair: nil, carrying: carried, using: &mappings) { _ in }
         case .unmap(let range):
+            table.unmap(range.address, range: range.bytes, retiring: &retired)
+            invalidate(range)
             space.executeUnmap(
                 address: range.address, range: range.bytes, carrying: carried, using: &mappings
             ) { _ in }
-            table.unmap(range.address, range: range.bytes, retiring: &retired)
-            invalidate(range)
         case .unmapBuffer(let buffer):
             space.executeUnmapObject(buffer, using: &mappings) { op in
                 guard case .unmap(let unmap) = op else { return }

@@ -73,11 +73,9 @@ extension ExecLocking {
             last = reservation
             // Locked already, and it only gets the slots that it lacks.
             if makesRoom(slots, in: reservation) { return }
-            if try acquire(object, .work, mustLive: true) == .dead {
-                // Others may share its reservation.
-                last = own
-                return
-            }
+            // What has lost its last hard reference too: its mappings are about to be changed, and
+            // evictions of it wait for that (weak VMs). The pair keeps its memory.
+            _ = try acquire(object, .work)
             try reserve(object, slots)
         }
     }

@@ -144,14 +144,16 @@ public final class Residency: Sendable {
         }
         var busy: BufferObject?
         var hasEvicted = false
+        // A smaller buffer may have a place to go to where a larger one has none.
+        var homeless: MemoryError?
         for victim in candidates where region.freeBytes < bytes {
             if try lock(victim, waiting: false, &locking) {
                 defer { locking.unlockVictim(victim) }
-                if try evict(victim, from: region) { hasEvicted = true }
+                if try evict(victim, from: region, &homeless) { hasEvicted = true }
             } else if locking.holds(victim.reservation) {
                 // A private buffer that is mapped nowhere is locked with the rest, and not needed.
                 if victim === buffer || (sparesLocked && !victim.vms.isEmpty) { continue }
-                if try evict(victim, from: region) { hasEvicted = true }
+                if try evict(victim, from: region, &homeless) { hasEvicted = true }
             } else if busy == nil {
                 busy = victim
             }
@@ -159,11 +161,14 @@ public final class Residency: Sendable {
         // Others give frames back too.
         if hasEvicted || region.freeBytes >= bytes { return true }
         // All are somebody's at this moment: wait for the least recently used, or back off.
-        guard let busy, try lock(busy, waiting: true, &locking) else { return false }
-        defer { locking.unlockVictim(busy) }
-        // It may have left meanwhile; either way there is a reason to look again.
-        _ = try evict(busy, from: region)
-        return true
+        if let busy, try lock(busy, waiting: true, &locking) {
+            defer { locking.unlockVictim(busy) }
+            // It may have left meanwhile; either way there is a reason to look again.
+            _ = try evict(busy, from: region, &homeless)
+            if homeless == nil { return true }
+        }
+        if let homeless { throw .memory(homeless) }
+        return false
     }
 
     private func lock(
@@ -178,9 +183,10 @@ public final class Residency: Sendable {
 
     /// Sends a locked victim to system memory.
     ///
-    /// - Returns: False if it is not in that region any more.
+    /// - Parameter homeless: Why there is no place for it in system memory, if that is so.
+    /// - Returns: False if it is not in that region any more, or has nowhere to go.
     private func evict(
-        _ victim: BufferObject, from region: MemoryRegion
+        _ victim: BufferObject, from region: MemoryRegion, _ homeless: inout MemoryError?
     ) throws(ResidencyError) -> Bool {
         guard let old = victim.frames, old.region === region else { return false }
         let fence: Fence?
@@ -195,7 +201,9 @@ public final class Residency: Sendable {
                 throw error
             }
         } catch {
-            throw .memory(error)
+            guard case .exhausted = error else { throw .memory(error) }
+            homeless = error
+            return false
         }
         victim.setEvicted(true)
         state.withLock { state in
