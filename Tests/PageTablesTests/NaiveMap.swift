@@ -8,6 +8,7 @@ struct NaiveMap {
         /// nil: null.
         var physical: PhysicalAddress?
         var flags: PTEFlags
+        var kind: UInt8 = 0
     }
 
     private(set) var segments: [Segment] = []
@@ -34,14 +35,16 @@ struct NaiveMap {
         segments = kept
     }
 
-    mutating func map(_ start: UInt64, _ extents: [PhysicalExtent], _ flags: PTEFlags) {
+    mutating func map(
+        _ start: UInt64, _ extents: [PhysicalExtent], _ flags: PTEFlags, kind: UInt8 = 0
+    ) {
         unmap(start, start + extents.reduce(0) { $0 + $1.bytes })
         var address = start
         for extent in extents {
             segments.append(
                 Segment(
                     start: address, end: address + extent.bytes, physical: extent.address,
-                    flags: flags))
+                    flags: flags, kind: kind))
             address += extent.bytes
         }
     }
@@ -56,10 +59,11 @@ struct NaiveMap {
     }
 
     /// The leaves that the table should have: in each maximal run, the largest that fit.
-    func expectedLeaves() -> [PageTableLeaf] {
+    func expectedLeaves(shifts: [UInt64] = [30, 21, 16, 12]) -> [PageTableLeaf] {
         var runs: [Segment] = []
         for segment in segments.sorted(by: { $0.start < $1.start }) {
             if var last = runs.last, last.end == segment.start, last.flags == segment.flags,
+                last.kind == segment.kind,
                 (last.physical == nil) == (segment.physical == nil),
                 last.physical.map({ $0 + (last.end - last.start) }) == segment.physical
             {
@@ -75,7 +79,6 @@ struct NaiveMap {
             while address < run.end {
                 let physical = run.physical.map { $0 + (address - run.start) }
                 let alignment = address | (physical ?? 0)
-                let shifts: [UInt64] = [30, 21, 16, 12]
                 let shift = shifts.first { (shift: UInt64) -> Bool in
                     let size: UInt64 = 1 << shift
                     return alignment % size == 0 && run.end - address >= size
@@ -83,7 +86,7 @@ struct NaiveMap {
                 leaves.append(
                     PageTableLeaf(
                         address: address, physical: physical ?? 0, sizeShift: UInt8(shift),
-                        isNull: physical == nil, flags: run.flags))
+                        isNull: physical == nil, flags: run.flags, kind: run.kind))
                 address += 1 << shift
             }
         }

@@ -2,8 +2,8 @@
 ///
 /// Levels count from 0, whose entries map single frames, up to ``rootLevel``. Every table is one
 /// frame of 512 little-endian entries of 8 bytes; an all-zero entry is invalid. A format with other
-/// tables than these (NVIDIA's dual page directory entries) brings a writer of its own and shares
-/// ``PageWalker``, the pool, the TLB and everything behind them.
+/// tables than these (NVIDIA's dual page directory entries: ``GP100PageTable``) brings a writer of its
+/// own and shares ``PageTableWriting``, the pool, the TLB and everything behind them.
 ///
 /// Threading: stateless.
 public protocol PageTableFormat: Sendable {

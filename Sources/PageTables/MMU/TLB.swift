@@ -9,7 +9,7 @@ struct TLB: ~Copyable {
         /// Address, size shift and `occupied`; 0 for a free entry.
         var key: UInt64 = 0
         var space: AddressSpace.ID = 0
-        /// Physical address and flags.
+        /// Physical address, kind and flags.
         var value: UInt64 = 0
     }
 
@@ -18,6 +18,7 @@ struct TLB: ~Copyable {
     private static let shiftMask: UInt64 = 0x3f
     private static let readOnly: UInt64 = 1
     private static let null: UInt64 = 2
+    private static let kindShift: UInt64 = 4
 
     /// The number of entries.
     let capacity: Int
@@ -79,7 +80,8 @@ struct TLB: ~Copyable {
                 return PageTableLeaf(
                     address: (address &>> shift) &<< shift, physical: value & ~0xfff,
                     sizeShift: UInt8(truncatingIfNeeded: shift), isNull: value & Self.null != 0,
-                    flags: value & Self.readOnly != 0 ? .readOnly : [])
+                    flags: value & Self.readOnly != 0 ? .readOnly : [],
+                    kind: UInt8(truncatingIfNeeded: value &>> Self.kindShift))
             }
         }
         return nil
@@ -100,7 +102,7 @@ struct TLB: ~Copyable {
         first[way] = Entry(
             key: Self.key(leaf.address, shift), space: space,
             value: leaf.physical | (leaf.flags.contains(.readOnly) ? Self.readOnly : 0)
-                | (leaf.isNull ? Self.null : 0))
+                | (leaf.isNull ? Self.null : 0) | UInt64(leaf.kind) &<< Self.kindShift)
         (counts + Int(shift)).pointee += 1
         shifts |= 1 &<< shift
         return evicts

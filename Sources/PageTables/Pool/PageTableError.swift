@@ -10,6 +10,8 @@ public enum PageTableError: Error, Equatable, Sendable {
     case poolNotContiguous(base: PhysicalAddress, bytes: UInt64, contiguousBytes: UInt64)
     /// The pool's base is not aligned to a frame, or its number of pages is not in 1…2^31.
     case invalidPool(base: PhysicalAddress, pageCount: Int)
+    /// The format's entries cannot name all of the pool's pages.
+    case poolOutOfReach(base: PhysicalAddress, pageCount: Int)
 }
 
 extension PageTableError {
@@ -17,7 +19,7 @@ extension PageTableError {
     public var errno: Int32 {
         switch self {
         case .outOfTables: ENOSPC
-        case .poolNotContiguous, .invalidPool: EINVAL
+        case .poolNotContiguous, .invalidPool, .poolOutOfReach: EINVAL
         }
     }
 }
@@ -35,6 +37,11 @@ extension PageTableError: CustomStringConvertible {
             "of \(bytes) bytes at \(base), \(contiguousBytes) are contiguous host memory"
         case .invalidPool(let base, let pageCount):
             "\(pageCount) page-table pages at \(base)"
+        case .poolOutOfReach(let base, let pageCount):
+            """
+            the page-table format cannot name \(pageCount) pages at \(base): give the device less \
+            memory
+            """
         }
     }
 }

@@ -8,12 +8,17 @@ struct LeafSource {
     private(set) var physical: PhysicalAddress = 0
     private(set) var runBytes: UInt64 = 0
     private let extents: UnsafeBufferPointer<PhysicalExtent>
+    /// Runs end here even if the next extent continues them.
+    private let border: PhysicalAddress
     private var nextExtent = 0
 
     /// Memory.
-    init(extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags) {
+    init(
+        extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags, border: PhysicalAddress = 0
+    ) {
         self.extents = extents
         self.flags = flags
+        self.border = border
         isNull = false
         loadRun()
     }
@@ -22,6 +27,7 @@ struct LeafSource {
     init(nullBytes bytes: UInt64, flags: PTEFlags) {
         extents = UnsafeBufferPointer(start: nil, count: 0)
         self.flags = flags
+        border = 0
         isNull = true
         runBytes = bytes
     }
@@ -42,7 +48,9 @@ struct LeafSource {
         physical = extents[nextExtent].address
         runBytes = extents[nextExtent].bytes
         nextExtent += 1
-        while nextExtent < extents.count, extents[nextExtent].address == physical &+ runBytes {
+        while nextExtent < extents.count, extents[nextExtent].address == physical &+ runBytes,
+            extents[nextExtent].address != border
+        {
             runBytes &+= extents[nextExtent].bytes
             nextExtent += 1
         }

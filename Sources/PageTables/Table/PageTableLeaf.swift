@@ -4,12 +4,16 @@ public struct PageTableLeaf: Equatable, Sendable {
     public var address: UInt64
     /// The first physical address; 0 for a null leaf.
     public var physical: PhysicalAddress
-    /// The leaf maps `1 << sizeShift` bytes: 12, 16, 21 or 30 in the generic format.
+    /// The leaf maps `1 << sizeShift` bytes: 12, 16, 21 or 30 in the generic format; 12, 16 or 21 (null
+    /// also 29, 38 or 47) in ``GP100Format``.
     public var sizeShift: UInt8
     /// Whether reads give zero and writes are dropped.
     public var isNull: Bool
     /// What the leaf allows.
     public var flags: PTEFlags
+    /// How the memory's content is laid out (`KIND` of ``GP100PTE``); 0 is linear, and all that a format
+    /// without kinds has.
+    public var kind: UInt8
 
     /// The number of bytes mapped.
     @inlinable
@@ -18,12 +22,14 @@ public struct PageTableLeaf: Equatable, Sendable {
     /// Describes a leaf.
     @inlinable
     public init(
-        address: UInt64, physical: PhysicalAddress, sizeShift: UInt8, isNull: Bool, flags: PTEFlags
+        address: UInt64, physical: PhysicalAddress, sizeShift: UInt8, isNull: Bool, flags: PTEFlags,
+        kind: UInt8 = 0
     ) {
         self.address = address
         self.physical = physical
         self.sizeShift = sizeShift
         self.isNull = isNull
         self.flags = flags
+        self.kind = kind
     }
 }

@@ -1,0 +1,210 @@
+import Fencing
+import Synchronization
+
+// @unchecked: `leafReserve` and `isDestroyed` are guarded by `lock`; entries are atomics.
+/// A GPU VM's page table in NVIDIA's format of GP100 and later (``GP100Format``).
+///
+/// It has the properties of ``FormattedPageTable``: the largest leaves that alignment and contiguity
+/// allow, release stores, no failure and no allocation in an operation, and an unmap that needs
+/// nothing. What differs is what one 2 MiB span costs, since a PDE0 has room for two tables:
+///
+/// | The span has | Tables | Reserve | Together |
+/// |---|---|---|---|
+/// | nothing | – | – | 0 |
+/// | one leaf of 2 MiB | – | 2 | 2 |
+/// | leaves of 64 KiB | big | 1 | 2 |
+/// | leaves of 64 KiB, and of 4 KiB now or before | big, small | – | 2 |
+/// | leaves of 4 KiB | small | – | 1 |
+///
+/// A map can thus newly cost a span two pages, and an unmap nothing. For that, a small table that has
+/// become empty stays as long as there is a big one, and goes when the span is emptied or becomes one
+/// leaf.
+///
+/// Every table is one page of the pool: PDE3 uses 32 bytes of it, a big table 256. Big tables could be
+/// packed sixteen to a page, but then neither retirement nor a reserve would be a table's own.
+///
+/// An address is either in the big table or in the small one: under a big entry that maps something,
+/// or is sparse, all small entries are invalid.
+///
+/// Threading: as ``FormattedPageTable``.
+public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
+    /// Where the tables come from.
+    public let pool: TablePool
+    /// How entries name memory.
+    public let format: GP100Format
+    let root: UInt32
+    let lock = Lock(.pageTable)
+    /// How many tables the large leaves hold in reserve; part of the pool's `reserved`.
+    var leafReserve = 0 {
+        didSet { held.add(leafReserve - oldValue, ordering: .relaxed) }
+    }
+    /// Tables and reserves, for who asks without the lock.
+    private let held = Atomic<Int>(1)
+    /// How often small entries were cleared, or a small table unlinked, because something larger had
+    /// taken their place: a walker that looked for that before and for them afterwards starts again.
+    let joins = Atomic<UInt64>(0)
+    var isDestroyed = false
+
+    /// Makes an empty table, which takes one page.
+    ///
+    /// - Parameters:
+    ///   - pool: Pages that the format can name.
+    ///   - vramBase: Where video memory begins in the device's physical address space, on a boundary of
+    ///     2 MiB.
+    /// - Throws: ``PageTableError/outOfTables(requested:available:)`` or
+    ///   ``PageTableError/poolOutOfReach(base:pageCount:)``.
+    public init(pool: TablePool, vramBase: PhysicalAddress) throws(PageTableError) {
+        precondition(vramBase % GP100Format.span(1) == 0, "video memory begins on 2 MiB")
+        let format = GP100Format(vramBase: vramBase)
+        guard format.reaches(pool.base, bytes: UInt64(pool.capacity) * frameSize) else {
+            throw .poolOutOfReach(base: pool.base, pageCount: pool.capacity)
+        }
+        var reservation = try pool.reserve(1)
+        self.pool = pool
+        self.format = format
+        root = pool.take()
+        reservation.count -= 1
+    }
+
+    deinit {
+        // Nobody holds the table any more, so no MMU can walk it.
+        if !isDestroyed { tearDown() }
+    }
+
+    /// The physical address of the root table.
+    public var rootAddress: PhysicalAddress { pool.address(root) }
+
+    /// How many pages of the pool are its tables or its leaves' reserves; takes no lock.
+    public var heldPages: Int { held.load(ordering: .relaxed) }
+
+    /// 49.
+    public var addressBits: Int { GP100Format.addressBits }
+
+    /// Two pages for each 2 MiB, one for each 512 MiB, 256 GiB and 128 TiB.
+    public static var charges: [TableCharge] {
+        [
+            TableCharge(shift: 21, pages: 2, isLeaf: true),
+            TableCharge(shift: 29, pages: 1, isLeaf: false),
+            TableCharge(shift: 38, pages: 1, isLeaf: false),
+            TableCharge(shift: 47, pages: 1, isLeaf: false),
+        ]
+    }
+
+    /// Whether a range can be operated on: page-aligned, not empty, inside the address space.
+    public static func isValidRange(_ address: UInt64, range: UInt64) -> Bool {
+        let limit: UInt64 = 1 << UInt64(GP100Format.addressBits)
+        return (address | range) % frameSize == 0 && range != 0 && address < limit
+            && range <= limit - address
+    }
+
+    /// How many tables mapping a valid range (or none) may take, whatever the table looks like by
+    /// then: the sum of ``charges``.
+    public static func tablesNeeded(address: UInt64, range: UInt64) -> Int {
+        guard range != 0 else { return 0 }
+        let last = address + (range - 1)
+        var count = 0
+        for level in 1...GP100Format.rootLevel {
+            let shift = GP100Format.shift(level)
+            let spans = Int((last >> shift) - (address >> shift) + 1)
+            count += level == 1 ? 2 * spans : spans
+        }
+        return count
+    }
+
+    /// Returns every table and every reserve to the pool; the table must not be used afterwards.
+    ///
+    /// To be called when no MMU can walk it any more: after ``AddressSpace/close()`` and
+    /// ``InvalidationDomain/invalidateAll(space:)``. A second call does nothing.
+    public func destroy() {
+        lock.withLock {
+            guard !isDestroyed else { return }
+            isDestroyed = true
+            tearDown()
+        }
+    }
+
+    private func tearDown() {
+        var credits = 0
+        var tables = RetiredTables()
+        retireSubtree(root, level: GP100Format.rootLevel, credits: &credits, retiring: &tables)
+        pool.unreserve(credits)
+        pool.release(&tables)
+    }
+
+    /// Unlinked tables keep their content for the walkers that are still in them; only the reserves
+    /// of the leaves below are collected.
+    func retireSubtree(
+        _ table: UInt32, level: Int, credits: inout Int, retiring: inout RetiredTables
+    ) {
+        let entries = pool.entries(table)
+        var left = Int(pool.live[Int(table)])
+        var slot = 0
+        while left > 0 {
+            if level == 1 {
+                let span = GP100Span(entries + 2 &* slot)
+                if !span.isEmpty {
+                    left -= 1
+                    discard(span, credits: &credits, retiring: &retiring)
+                }
+            } else {
+                let entry = entries[slot].load(ordering: .relaxed)
+                if entry != 0 {
+                    left -= 1
+                    retireSubtree(
+                        child(entry), level: level - 1, credits: &credits, retiring: &retiring)
+                }
+            }
+            slot += 1
+        }
+        retireTable(table, to: &retiring)
+    }
+
+    /// Collects what a span that is no longer reachable held.
+    @inline(__always)
+    func discard(_ span: GP100Span, credits: inout Int, retiring: inout RetiredTables) {
+        if span.reserve != 0 {
+            credits &+= span.reserve
+            leafReserve &-= span.reserve
+        }
+        if span.hasBig { retireTable(big(span), to: &retiring) }
+        if span.hasSmall { retireTable(small(span), to: &retiring) }
+    }
+
+    /// An unlinked table is no longer this page table's.
+    @inline(__always)
+    func retireTable(_ table: UInt32, to retiring: inout RetiredTables) {
+        held.subtract(1, ordering: .relaxed)
+        pool.retire(table, to: &retiring)
+    }
+
+    /// A new table of invalid entries, not linked.
+    @inline(__always)
+    func takeTable(credits: inout Int) -> UInt32 {
+        credits &-= 1
+        precondition(credits >= 0, "a page-table operation outspent its reservation")
+        held.add(1, ordering: .relaxed)
+        return pool.take()
+    }
+
+    /// The table that a directory entry of ours points to.
+    @inline(__always)
+    func child(_ entry: UInt64) -> UInt32 {
+        guard let table = pool.table(at: format.table(entry)) else {
+            // Only this writer writes entries, and it links the pool's tables only.
+            fatalError("page table corrupt: a table outside of the pool")
+        }
+        return table
+    }
+
+    /// The big table of a span that has one.
+    @inline(__always)
+    func big(_ span: GP100Span) -> UInt32 { child(span.low) }
+
+    /// The small table of a span that has one.
+    @inline(__always)
+    func small(_ span: GP100Span) -> UInt32 { child(span.high) }
+
+    func assertUsable() {
+        precondition(!isDestroyed, "the page table has been destroyed")
+    }
+}

@@ -1,0 +1,34 @@
+import Synchronization
+
+/// A PDE0 as its writer left it: what one span of 2 MiB has.
+struct GP100Span {
+    /// The first word: a leaf of 2 MiB, or the big table.
+    var low: UInt64
+    /// The second word: the small table.
+    var high: UInt64
+
+    @inline(__always)
+    init(_ words: UnsafeMutablePointer<Atomic<UInt64>>) {
+        low = words[0].load(ordering: .relaxed)
+        high = words[1].load(ordering: .relaxed)
+    }
+
+    var isEmpty: Bool { low | high == 0 }
+
+    /// Whether it is one leaf, of memory or sparse.
+    var isLeaf: Bool { low & GP100Format.valid != 0 || low == GP100Format.sparse }
+
+    var hasBig: Bool {
+        low & GP100Format.valid == 0 && low & GP100Format.apertureMask != 0
+    }
+
+    var hasSmall: Bool { high != 0 }
+
+    /// How many tables it takes to split what is larger than a page.
+    var reserve: Int { isLeaf ? 2 : hasBig && !hasSmall ? 1 : 0 }
+
+    /// What neighbouring 4 KiB entries of the leaf differ by.
+    static func step(_ leaf: UInt64) -> UInt64 {
+        leaf & GP100Format.valid != 0 ? GP100Format.pageStep : 0
+    }
+}

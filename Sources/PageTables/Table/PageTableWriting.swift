@@ -1,0 +1,87 @@
+/// A page table that bind jobs can write, of whatever format.
+///
+/// A device chooses the class by its personality when it makes a VM, and knows the table as
+/// `any PageTableWriting` from there on: one dynamic call for each operation, none for each entry.
+/// What its operations may cost is asked of the class (`type(of: table)`), before there is a job.
+///
+/// The rules are those of ``FormattedPageTable``: operations run on the fence-signalling path and
+/// neither fail nor allocate; a map spends a reservation made at submission, an unmap needs none; a
+/// walker sees, for each address, the old translation or the new one.
+///
+/// Threading: as ``FormattedPageTable``.
+public protocol PageTableWriting: PageWalker {
+    /// What an operation costs, for each span that it touches.
+    static var charges: [TableCharge] { get }
+    /// Whether a range can be operated on: page-aligned, not empty, inside the address space.
+    static func isValidRange(_ address: UInt64, range: UInt64) -> Bool
+    /// How many tables mapping a valid range (or none) may take, whatever the table looks like by
+    /// then.
+    static func tablesNeeded(address: UInt64, range: UInt64) -> Int
+
+    /// Where the tables come from.
+    var pool: TablePool { get }
+    /// How many pages of the pool are its tables or its leaves' reserves; takes no lock.
+    var heldPages: Int { get }
+
+    /// Maps a range to memory, replacing what was there; see
+    /// ``FormattedPageTable/map(_:extents:flags:using:retiring:)``.
+    ///
+    /// - Parameter kind: How the content is laid out; a format without kinds ignores it.
+    func map(
+        _ address: UInt64, extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags,
+        kind: UInt8, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables)
+    /// Makes a range read zero and drop writes; see
+    /// ``FormattedPageTable/mapNull(_:range:flags:using:retiring:)``.
+    func mapNull(
+        _ address: UInt64, range: UInt64, flags: PTEFlags,
+        using reservation: inout TableReservation, retiring retired: inout RetiredTables)
+    /// Unmaps a range; see ``FormattedPageTable/unmap(_:range:retiring:)``.
+    func unmap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables)
+    /// As ``unmap(_:range:retiring:)``, but nothing if the table has been destroyed.
+    func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables)
+    /// Returns every table and every reserve to the pool; see ``FormattedPageTable/destroy()``.
+    func destroy()
+
+    /// Walks the tables for one address and keeps what it read.
+    func walk(_ address: UInt64) -> PageTableWalk
+    /// Calls `body` for each leaf that overlaps a range, in the order of addresses.
+    func forEachLeaf(from address: UInt64, range: UInt64, _ body: (PageTableLeaf) -> Void)
+    /// Calls `body` for each linked table: its physical address, its level, its first virtual address.
+    func forEachTable(_ body: (PhysicalAddress, Int, UInt64) -> Void)
+    /// Counts afresh what the table holds of its pool.
+    func audit() -> PageTableAudit
+}
+
+extension PageTableWriting {
+    /// Calls `body` for each leaf, in the order of addresses.
+    public func forEachLeaf(_ body: (PageTableLeaf) -> Void) {
+        forEachLeaf(from: 0, range: .max, body)
+    }
+
+    /// Counts the leaves by size, and the bytes that they map.
+    public func countLeaves() -> LeafCounts {
+        var counts = LeafCounts()
+        forEachLeaf { counts.count($0) }
+        return counts
+    }
+}
+
+extension FormattedPageTable: PageTableWriting {
+    /// One table or one large leaf's reserve for each span above the frames.
+    public static var charges: [TableCharge] {
+        (1...Format.rootLevel).map {
+            // A span at the root's level is a table and never a leaf.
+            TableCharge(shift: Format.shift($0), pages: 1, isLeaf: $0 <= Format.largestLeafLevel)
+        }
+    }
+
+    /// Maps a range to memory; the format has no kinds.
+    public func map(
+        _ address: UInt64, extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags,
+        kind: UInt8, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables
+    ) {
+        map(address, extents: extents, flags: flags, using: &reservation, retiring: &retired)
+    }
+}

@@ -1,0 +1,183 @@
+import PageTables
+import TestSupport
+import Testing
+
+@Suite("Random operations on a GP100 table against a naive map")
+struct GP100RandomTests {
+    /// 8 MiB around the end of the first 128 TiB: every kind of table boundary, page by page.
+    @Test("small ranges", arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
+    func small(seed: UInt64) throws {
+        try run(seed: seed, base: 1 << 47 - 4 * miB, bytes: 8 * miB, operations: 500)
+    }
+
+    /// 512 MiB around the end of the first 256 GiB.
+    @Test("large ranges", arguments: [11, 12, 13] as [UInt64])
+    func large(seed: UInt64) throws {
+        try run(seed: seed, base: 1 << 38 - 256 * miB, bytes: 512 * miB, operations: 120)
+    }
+
+    private func run(seed: UInt64, base: UInt64, bytes: UInt64, operations: Int) throws {
+        var random = SplitMix64(seed: seed)
+        let fixture = try GP100Fixture(pages: 4096)
+        var model = NaiveMap()
+        for step in 0..<operations {
+            let (start, length) = range(&random, base: base, bytes: bytes)
+            let flags: PTEFlags = random.chance(15) ? .readOnly : []
+            let kind: UInt8 = random.chance(15) ? 0x06 : 0
+            let choice = random.below(100)
+            let context = "seed \(seed), step \(step), choice \(choice), \(start)+\(length)"
+            if choice < 25 {
+                fixture.unmap(start, bytes: length)
+                model.unmap(start, start + length)
+            } else if choice < 40 {
+                try fixture.mapNull(start, bytes: length)
+                model.mapNull(start, start + length, [])
+            } else {
+                let extents = extents(&random, start: start - base, length: length)
+                try fixture.map(start, extents, flags, kind: kind)
+                model.map(start, extents, flags, kind: kind)
+            }
+            let expected = model.expectedLeaves(shifts: [21, 16, 12])
+            #expect(fixture.leaves == expected, "\(context)")
+            fixture.checkAccounting(context)
+            for _ in 0..<40 { check(base + random.below(bytes), fixture, expected, context) }
+            for edge in [start, start + length - 1, start &- 1, start + length] {
+                check(edge, fixture, expected, context)
+            }
+        }
+        try exhaust(&random, fixture, base: base, bytes: bytes, "seed \(seed)")
+        fixture.unmap(base, bytes: bytes)
+        #expect(fixture.pool.allocated == 1 && fixture.pool.reserved == 0, "seed \(seed)")
+        fixture.table.destroy()
+        #expect(fixture.pool.allocated == 0, "seed \(seed)")
+    }
+
+    /// Unmaps page by page with all that is left promised to somebody else.
+    private func exhaust(
+        _ random: inout SplitMix64, _ fixture: GP100Fixture, base: UInt64, bytes: UInt64,
+        _ context: String
+    ) throws {
+        let rest = try fixture.pool.reserve(fixture.pool.available)
+        let count = rest.count
+        for step in 0..<100 {
+            fixture.unmap(base + random.below(bytes / 4096) * 4096, bytes: 4096)
+            let audit = fixture.table.audit()
+            #expect(audit.isSound, "step \(step), \(context)")
+            #expect(
+                fixture.pool.reserved == audit.neededReserve + count, "step \(step), \(context)")
+        }
+        _ = consume rest
+    }
+
+    /// A range on 4 KiB, 64 KiB or 2 MiB boundaries, the coarser ones being as likely.
+    private func range(
+        _ random: inout SplitMix64, base: UInt64, bytes: UInt64
+    ) -> (UInt64, UInt64) {
+        let units: [UInt64] = [4 * kiB, 64 * kiB, 2 * miB]
+        let unit = units[Int(random.below(3))]
+        let start = base + random.below(bytes / unit) * unit
+        let most = min(base + bytes - start, unit * 40)
+        return (start, (1 + random.below(most / unit)) * unit)
+    }
+
+    /// Mostly the frames that the addresses always have, so that merges happen; sometimes others, of
+    /// video or host memory, and sometimes cut to pieces, contiguous or not.
+    private func extents(
+        _ random: inout SplitMix64, start: UInt64, length: UInt64
+    ) -> [PhysicalExtent] {
+        var physical = start + 16 * giB
+        if random.chance(35) {
+            let unit = random.chance(30) ? 2 * miB : random.chance(50) ? 64 * kiB : 4 * kiB
+            physical = (random.chance(50) ? 64 * giB : miB) + random.below(1 << 9) * unit
+        }
+        var extents: [PhysicalExtent] = []
+        var left = length
+        let cuts = random.chance(50)
+        while left > 0 {
+            var part = left
+            if cuts && extents.count < 20 {
+                part = (1 + random.below(min(left / frameSize, 64))) * frameSize
+            }
+            extents.append(PhysicalExtent(address: physical, bytes: part))
+            physical += part
+            left -= part
+            if random.chance(10) { physical += 32 * miB }
+        }
+        return extents
+    }
+
+    private func check(
+        _ address: UInt64, _ fixture: GP100Fixture, _ expected: [PageTableLeaf],
+        _ context: String
+    ) {
+        let position = expected.partition { $0.address + $0.bytes > address }
+        let leaf =
+            position < expected.count && expected[position].address <= address
+            ? expected[position] : nil
+        switch fixture.table.lookUp(address) {
+        case .leaf(let found): #expect(found == leaf, "\(address): \(context)")
+        case .fault(.notMapped): #expect(leaf == nil, "\(address): \(context)")
+        case .fault(let reason): Issue.record("\(address): \(reason), \(context)")
+        }
+        let walk = fixture.table.walk(address)
+        #expect(walk.result == fixture.table.lookUp(address), "\(address): \(context)")
+        #expect(
+            walk.steps.map(\.level) == Array([4, 3, 2, 1, 0].prefix(walk.stepCount)), "\(context)")
+        switch walk.steps.last?.meaning {
+        case .memory: #expect(leaf?.isNull == false, "\(address): \(context)")
+        case .null: #expect(leaf?.isNull == true, "\(address): \(context)")
+        default: #expect(leaf == nil, "\(address): \(context)")
+        }
+    }
+
+    @Test(
+        "an array of maps over nothing never outspends its demand",
+        arguments: 21...28 as ClosedRange<UInt64>)
+    func demand(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        let fixture = try GP100Fixture(pages: 256)
+        let base: UInt64 = 1 << 38 - 4 * miB
+        // What is there before.
+        for page in 0..<2048 as Range<UInt64> where random.chance(seed % 2 == 0 ? 2 : 0) {
+            try fixture.map(base + page * 4096, to: 16 * giB + page * 4096, bytes: 4096)
+        }
+        let taken = Set(
+            fixture.leaves.flatMap { leaf in
+                (0..<(leaf.bytes >> 12)).map { (leaf.address - base) >> 12 + $0 }
+            })
+        var demand = PageTableDemand(GP100PageTable.self)
+        var reservation = fixture.pool.emptyReservation()
+        var retired = RetiredTables()
+        var pages = (0..<2048 as Range<UInt64>).filter { !taken.contains($0) }
+        if random.chance(50) { pages.shuffle(using: &random) }
+        for page in pages {
+            let needed = demand.addMap(address: base + page * 4096, range: 4096)
+            reservation.absorb(try fixture.pool.reserve(needed))
+        }
+        let promised = reservation.count
+        #expect(promised < 64, "not in full for each page: \(promised), seed \(seed)")
+        // Nothing is released before the end of the job.
+        for page in pages {
+            fixture.table.map(
+                base + page * 4096,
+                extents: [PhysicalExtent(address: 16 * giB + page * 4096, bytes: 4096)],
+                using: &reservation, retiring: &retired)
+        }
+        fixture.pool.release(&retired)
+        _ = consume reservation
+        #expect(fixture.sizes == [21: 4], "seed \(seed)")
+        fixture.checkAccounting("seed \(seed)")
+    }
+}
+
+extension Array {
+    /// The first position at which `isAfter` holds, if it holds from there on.
+    fileprivate func partition(_ isAfter: (Element) -> Bool) -> Int {
+        var (low, high) = (0, count)
+        while low < high {
+            let middle = (low + high) / 2
+            if isAfter(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}
