@@ -249,19 +249,10 @@ public final class CommandContext: @unchecked Sendable {
         guard address % bytes == 0 else {
             throw fail(operand, 1, .misaligned(address: address, alignment: bytes))
         }
-        let space = space
-        let result: Result<UInt64, Fault> = engine.mmu.withAccess { access in
-            switch access.translate(space: space, address: address, length: bytes, intent: intent) {
-            case .memory(let pointer, let length):
-                precondition(length == bytes, "frames are aligned and hold whole words")
-                return .success(body(AtomicWord(pointer)))
-            case .null: return .success(0)
-            case .fault(let fault): return .failure(fault)
-            }
-        }
-        switch result {
-        case .success(let value): return value
-        case .failure(let fault): throw fail(operand, 1, .fault(fault))
+        do {
+            return try AtomicWord.reach(address, bytes: bytes, intent, engine.mmu, space, body)
+        } catch {
+            throw fail(operand, 1, .fault(error))
         }
     }
 

@@ -17,6 +17,18 @@ public struct EngineFailure: Error, Equatable, Sendable {
         case misaligned(address: UInt64, alignment: UInt64)
         /// The command is not, or not wholly, inside of its batch's limit.
         case outsideBatch
+        /// A method header has a form that is not supported.
+        case badMethodHeader
+        /// A subchannel was to be bound to a class that the chipset does not have.
+        case unknownClass(UInt16)
+        /// A method was sent to a subchannel that is bound to no class.
+        case unboundSubchannel
+        /// The method draws, dispatches, or is otherwise nothing that the engine carries out.
+        case unsupportedMethod
+        /// The method's data ask for something that the engine does not carry out.
+        case unsupportedValue
+        /// A macro could not go on.
+        case macro(MacroFault)
     }
 
     /// What of the command was at work.
@@ -47,6 +59,8 @@ public struct EngineFailure: Error, Equatable, Sendable {
     public var dword: Int
     /// What went wrong.
     public var cause: Cause
+    /// The method at work, if the command is of a push buffer.
+    public var method: NVIDIAMethod?
 
     /// The MMU's fault, if it was one.
     public var fault: Fault? {
@@ -74,8 +88,18 @@ extension EngineFailure: CustomStringConvertible {
             case .misaligned(let address, let alignment):
                 "address \(hex(address)) is no multiple of \(alignment)"
             case .outsideBatch: "command outside of its batch"
+            case .badMethodHeader: "unsupported method header \(hex(UInt64(header ?? 0)))"
+            case .unknownClass(let classID): "unknown class \(hex(UInt64(classID)))"
+            case .unboundSubchannel: "subchannel without a class"
+            case .unsupportedMethod: "method that is not carried out"
+            case .unsupportedValue: "value that is not carried out"
+            case .macro(let fault): fault.rawValue
             }
-        let name = header.map { CommandFormat.name(opcode: UInt8(truncatingIfNeeded: $0)) }
+        let name =
+            cause == .badMethodHeader
+            ? "push buffer"
+            : method.map(\.description)
+                ?? header.map { CommandFormat.name(opcode: UInt8(truncatingIfNeeded: $0)) }
         return """
             engine \(engine): \(what); \(operand.rawValue), dword \(dword) of \(name ?? "command") \
             at \(hex(command)), batch \(hex(batch))

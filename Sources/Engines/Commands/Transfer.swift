@@ -46,15 +46,40 @@ struct Transfer {
         copyLines lines: UInt32, of lineBytes: UInt32, from source: UInt64, sourcePitch: UInt32,
         to destination: UInt64, destinationPitch: UInt32
     ) {
-        self.init(copy: UInt64(lineBytes), from: source, to: destination)
+        self.init(
+            lines: UInt64(lines), of: UInt64(lineBytes), from: source,
+            sourcePitch: UInt64(sourcePitch), to: destination,
+            destinationPitch: UInt64(destinationPitch))
+    }
+
+    init(
+        lines: UInt64, of lineBytes: UInt64, from source: UInt64, sourcePitch: UInt64,
+        to destination: UInt64, destinationPitch: UInt64
+    ) {
+        self.init(copy: lineBytes, from: source, to: destination)
         if sourcePitch == lineBytes, destinationPitch == lineBytes {
             // Lines without gaps are one line.
-            self.lineBytes = UInt64(lineBytes) * UInt64(lines)
+            self.lineBytes = lineBytes &* lines
             self.lines = self.lineBytes == 0 ? 0 : 1
         } else {
-            self.sourcePitch = UInt64(sourcePitch)
-            self.destinationPitch = UInt64(destinationPitch)
-            self.lines = lineBytes == 0 ? 0 : UInt64(lines)
+            self.sourcePitch = sourcePitch
+            self.destinationPitch = destinationPitch
+            self.lines = lineBytes == 0 ? 0 : lines
+        }
+    }
+
+    /// Fills lines; the pattern begins anew with each.
+    init(
+        fillLines lines: UInt64, of lineBytes: UInt64, at destination: UInt64,
+        destinationPitch: UInt64, pattern: UInt32
+    ) {
+        self.init(fill: lineBytes, at: destination, pattern: pattern)
+        if destinationPitch == lineBytes && lineBytes % 4 == 0 {
+            self.lineBytes = lineBytes &* lines
+            self.lines = self.lineBytes == 0 ? 0 : 1
+        } else {
+            self.destinationPitch = destinationPitch
+            self.lines = lineBytes == 0 ? 0 : lines
         }
     }
 
