@@ -24,6 +24,7 @@ let package = Package(
         .executable(name: "gpuvmctl", targets: ["gpuvmctl"]),
         .library(name: "GPUVMClient", targets: ["GPUVMClient"]),
         .library(name: "GPUVMCore", targets: ["GPUVMCore"]),
+        .library(name: "gpuvm-drm-shim", type: .dynamic, targets: ["DRMShim"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -81,6 +82,24 @@ let package = Package(
             dependencies: ["GPUVMClient", "VectorTool", "WireProtocol", "Fencing", arguments],
             swiftSettings: strict),
 
+        // Preloaded into programs that know nothing of us: C, and libc only. The linker's list of
+        // run-time libraries is replaced by an empty one; nothing may depend on this target, or it
+        // would interpose in that program.
+        .target(
+            name: "DRMShim", dependencies: ["CWireProtocol"], exclude: ["link"],
+            cSettings: [
+                .unsafeFlags([
+                    "-O2", "-fvisibility=hidden", "-Wall", "-Wextra",
+                    "-Wno-missing-field-initializers",
+                ])
+            ],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-nostartfiles", "-static-stdlib", "-resource-dir",
+                    Context.packageDirectory + "/Sources/DRMShim/link",
+                ])
+            ]),
+
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         // Explores seeded thread interleavings in a deterministic runtime; a program, because that
         // runtime is the whole process's.
@@ -134,6 +153,12 @@ let package = Package(
                 "gpuvmctl", "gpuvmd", "GPUVMDaemon", "GPUVMClient", "WireProtocol",
                 "CWireProtocol", logging,
             ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "DRMShimProbe", dependencies: ["CWireProtocol"],
+            path: "Tests/DRMShimTests/Probe"),
+        .testTarget(
+            name: "DRMShimTests", dependencies: ["DRMShimProbe"], exclude: ["Probe"],
             swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(

@@ -1,0 +1,227 @@
+// ioctl(2) on an open file: the argument and what it points to go to the daemon, the answer back.
+#include "shim.h"
+
+#include <asm/ioctl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#include "ioctl_table.h"
+
+#define DRM_TYPE 'd'
+
+static char zeros[8];
+static char scratch[8];  // where padding and pointers of a reply go; never read
+
+struct call {
+    const struct shim_ioctl_rule *rule;
+    uintptr_t argument;
+    size_t bytes;             // of the argument
+    char *copy;               // the argument as it was
+    struct gpuvm_drm_block blocks[SHIM_MAX_RULES];
+    uintptr_t memory[SHIM_MAX_RULES];  // where the blocks lie
+    bool reads, writes;       // the kernel reads the argument, writes it
+};
+
+static size_t padding(size_t bytes) { return -bytes & 7; }
+
+// A field of the argument. What a short argument lacks is zero, as in the kernel, which knows
+// longer structs than an old program.
+static uint64_t field(const struct call *call, size_t offset, size_t width) {
+    uint64_t value = 0;
+    if (offset + width <= call->bytes)
+        memcpy(&value, call->copy + offset, width);
+    return value;
+}
+
+static int find_blocks(struct call *call) {
+    for (unsigned index = 0; index < call->rule->block_count; index++) {
+        const struct shim_block_rule *rule = &call->rule->blocks[index];
+        uint64_t pointer = field(call, rule->pointer_offset, 8), bytes;
+        uint64_t count = field(call, rule->count_offset, rule->count_bytes);
+        if (rule->flags & SHIM_BLOCK_OPTIONAL && pointer == 0)
+            count = 0;
+        if (rule->flags & SHIM_BLOCK_TEXT && count > SHIM_MAX_TEXT)
+            count = SHIM_MAX_TEXT;
+        // The kernel, too, has no memory for arrays of any size.
+        if (__builtin_mul_overflow(count, (uint64_t)rule->element_bytes, &bytes)
+            || bytes > GPUVM_MAX_EXTERNAL)
+            return -ENOMEM;
+        call->memory[index] = (uintptr_t)pointer;
+        call->blocks[index] = (struct gpuvm_drm_block){
+            .pointer_offset = rule->pointer_offset,
+            .bytes = (uint32_t)bytes,
+            .flags = rule->flags & (GPUVM_DRM_BLOCK_IN | GPUVM_DRM_BLOCK_OUT),
+        };
+    }
+    return 0;
+}
+
+static void add(struct iovec *pieces, size_t *count, void *base, size_t bytes) {
+    if (bytes > 0)
+        pieces[(*count)++] = (struct iovec){base, bytes};
+}
+
+// The pieces of the program's argument that a reply writes: all but the pointers, which the daemon
+// does not know. Its own copy takes what must not be written.
+static void add_argument(const struct call *call, struct iovec *pieces, size_t *count) {
+    size_t done = 0;
+    while (call->writes && done < call->bytes) {
+        size_t next = call->bytes;
+        for (unsigned index = 0; index < call->rule->block_count; index++) {
+            const struct shim_block_rule *rule = &call->rule->blocks[index];
+            if (rule->pointer_offset >= done && rule->pointer_offset < next)
+                next = rule->pointer_offset;
+        }
+        add(pieces, count, (void *)(call->argument + done), next - done);
+        done = next;
+        if (done < call->bytes) {
+            size_t pointer = call->bytes - done < 8 ? call->bytes - done : 8;
+            add(pieces, count, scratch, pointer);
+            done += pointer;
+        }
+    }
+    if (!call->writes)
+        add(pieces, count, call->copy, call->bytes);
+    add(pieces, count, scratch, padding(call->bytes));
+}
+
+static int take_fd(const struct call *call, int *fd, size_t *count) {
+    const struct shim_fd_rule *rule = &call->rule->fd;
+    *count = 0;
+    if (rule->direction != SHIM_FD_IN)
+        return 0;
+    *fd = (int32_t)field(call, rule->offset, 4);
+    *count = 1;
+    return syscall(SYS_fcntl, *fd, F_GETFD) < 0 ? -rule->bad : 0;
+}
+
+static int give_fd(const struct call *call, int result, struct shim_request *request) {
+    const struct shim_fd_rule *rule = &call->rule->fd;
+    bool wanted = rule->direction == SHIM_FD_OUT && result >= 0;
+    while (request->received_count > (wanted ? 1 : 0))
+        syscall(SYS_close, request->received[--request->received_count]);
+    if (!wanted)
+        return result;
+    if (request->received_count == 0 || call->bytes < (size_t)rule->offset + 4) {
+        shim_debug("the daemon's reply to %s has no descriptor", call->rule->name);
+        return -EPROTO;
+    }
+    int fd = request->received[0];
+    uint64_t flags = O_CLOEXEC;
+    if (rule->cloexec_offset != SHIM_ALWAYS_CLOEXEC)
+        flags = field(call, rule->cloexec_offset, 4);
+    if (!(flags & O_CLOEXEC))
+        syscall(SYS_fcntl, fd, F_SETFD, 0);
+    if (call->writes)
+        memcpy((void *)(call->argument + rule->offset), &fd, sizeof fd);
+    return result;
+}
+
+static int forward(int file, uint64_t inode, uint32_t number, struct call *call) {
+    int fd;
+    struct shim_request request = {.opcode = GPUVM_DRM_IOCTL, .fds = &fd};
+    int result = find_blocks(call);
+    if (result == 0)
+        result = take_fd(call, &fd, &request.fd_count);
+    if (result < 0)
+        return result;
+
+    unsigned blocks = call->rule->block_count;
+    struct gpuvm_drm_ioctl body = {
+        .request = number, .arg_bytes = (uint32_t)call->bytes, .block_count = blocks};
+    if (syscall(SYS_fcntl, file, F_GETFL) & O_NONBLOCK)
+        body.flags |= GPUVM_DRM_IOCTL_NONBLOCK;
+    struct gpuvm_drm_ioctl_reply reply;
+    struct iovec out[SHIM_MAX_PIECES], in[SHIM_MAX_PIECES];
+    char sent[call->bytes + 8];
+    memcpy(sent, call->copy, call->bytes);
+    add(out, &request.out_count, &body, sizeof body);
+    add(out, &request.out_count, sent, call->bytes);
+    add(out, &request.out_count, zeros, padding(call->bytes));
+    add(out, &request.out_count, call->blocks, sizeof *call->blocks * blocks);
+    add(in, &request.in_count, &reply, sizeof reply);
+    add_argument(call, in, &request.in_count);
+    for (unsigned index = 0; index < blocks; index++) {
+        const struct gpuvm_drm_block *block = &call->blocks[index];
+        if (block->pointer_offset + 8 <= call->bytes)
+            memset(sent + block->pointer_offset, 0, 8);
+        if (block->flags & GPUVM_DRM_BLOCK_IN) {
+            add(out, &request.out_count, (void *)call->memory[index], block->bytes);
+            add(out, &request.out_count, zeros, padding(block->bytes));
+        }
+        if (block->flags & GPUVM_DRM_BLOCK_OUT) {
+            add(in, &request.in_count, (void *)call->memory[index], block->bytes);
+            add(in, &request.in_count, scratch, padding(block->bytes));
+            request.peek = true;
+        }
+    }
+    request.out = out;
+    request.in = in;
+    request.interruptible = call->rule->interruptible;
+    result = shim_call(file, inode, &request);
+    if (result == SHIM_REJECTED) {
+        int error = errno;
+        if (call->writes)
+            memcpy((void *)call->argument, call->copy, call->bytes);
+        return -error;
+    }
+    if (result < 0)
+        return result;
+    if (reply.arg_bytes != call->bytes)
+        shim_debug(
+            "the daemon answers %u bytes of an argument of %zu", reply.arg_bytes, call->bytes);
+    return give_fd(call, reply.result, &request);
+}
+
+int shim_ioctl(int fd, uint64_t inode, uint32_t request, uintptr_t argument) {
+    int saved = errno;
+    const struct shim_ioctl_rule *rule = shim_ioctl_rule(_IOC_NR(request));
+    // As the kernel: the direction is what program and driver agree on.
+    unsigned direction = rule->any_direction ? _IOC_READ | _IOC_WRITE
+                                             : _IOC_DIR(request) & rule->direction;
+    struct call call = {
+        .rule = rule,
+        .argument = argument,
+        .bytes = _IOC_SIZE(request),
+        .reads = direction & _IOC_WRITE,
+        .writes = direction & _IOC_READ,
+    };
+    char copy[call.bytes + 8];
+    memset(copy, 0, call.bytes + 8);
+    call.copy = copy;
+    int result = call.reads ? shim_copy_in(copy, argument, call.bytes) : 0;
+    if (result == 0)
+        result = forward(fd, inode, request, &call);
+    if (UNLIKELY(shim_config().debug)) {
+        char blocks[96] = "";
+        size_t used = 0;
+        for (unsigned index = 0; index < rule->block_count && used < sizeof blocks; index++)
+            used += (size_t)snprintf(
+                blocks + used, sizeof blocks - used, " [%u bytes at +%u]", call.blocks[index].bytes,
+                call.blocks[index].pointer_offset);
+        shim_debug(
+            "ioctl(%d, %s (0x%08x), 0x%lx)%s = %d%s%s", fd, rule->name, request,
+            (unsigned long)argument, blocks, result < 0 ? -1 : result, result < 0 ? " " : "",
+            result < 0 ? strerrorname_np(-result) : "");
+    }
+    errno = saved;
+    return shim_result(result);
+}
+
+static SLOW int slow_ioctl(int fd, unsigned long request, void *argument) {
+    uint64_t inode = shim_file_inode(fd);
+    if (inode == 0)
+        return REAL(ioctl)(fd, request, argument);
+    return shim_ioctl(fd, inode, (uint32_t)request, (uintptr_t)argument);
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...) {
+    va_list arguments;
+    va_start(arguments, request);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (UNLIKELY(_IOC_TYPE(request) == DRM_TYPE))
+        return slow_ioctl(fd, request, argument);
+    return REAL(ioctl)(fd, request, argument);
+}
