@@ -138,6 +138,13 @@ let package = Package(
             dependencies: ["TestSupport", "AllocationProbe", "Device", "WireProtocol"],
             swiftSettings: strict),
         .testTarget(
+            name: "NouveauTests",
+            dependencies: [
+                "TestSupport", "Device", "GPUVMDaemon", "WireProtocol", "CWireProtocol",
+                "CPlatform", "Fencing", logging,
+            ],
+            swiftSettings: strict),
+        .testTarget(
             name: "WireProtocolTests",
             dependencies: ["TestSupport", "WireProtocol", "GPUVMClient"],
             swiftSettings: strict),

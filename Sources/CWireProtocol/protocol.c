@@ -49,4 +49,5 @@ LAYOUT(gpuvm_fence_info, 16);
 LAYOUT(gpuvm_queue_record, 64);
 LAYOUT(gpuvm_memory_region, 32);
 LAYOUT(gpuvm_memory_info_reply, 128);
+LAYOUT(gpuvm_drm_info_reply, 128);
 LAYOUT(gpuvm_bo_record, 120);

@@ -21,6 +21,8 @@ public enum DeviceError: Error, Sendable {
     case notPermitted(String)
     /// An operation of a bind array failed in the VA space.
     case bind(operation: Int, GPUVMError)
+    /// An operation of a bind array and the sparse regions do not fit.
+    case sparse(operation: Int, SparseConflict)
     /// The VA space itself could not be made.
     case space(GPUVMError)
     /// Memory could not be had.
@@ -61,6 +63,7 @@ public enum DeviceError: Error, Sendable {
         case .quota: ENOSPC
         case .notPermitted: EPERM
         case .bind(_, let error): error.errno
+        case .sparse(_, let conflict): conflict.errno
         case .space(let error): error.errno
         case .memory(let error): error.errno
         case .pageTables(let error): error.errno
@@ -87,6 +90,7 @@ extension DeviceError: CustomStringConvertible {
             "the client's quota of \(quota.rawValue) is used up (\(limit))"
         case .notPermitted(let text): text
         case .bind(let operation, let error): "operation \(operation): \(error)"
+        case .sparse(let operation, let conflict): "operation \(operation): \(conflict.text)"
         case .space(let error): "\(error)"
         case .memory(let error): "\(error)"
         case .pageTables(let error): "page tables: \(error)"

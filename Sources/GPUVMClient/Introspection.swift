@@ -10,6 +10,13 @@ extension Connection {
         try call(Request(.status), reply: gpuvm_status_reply.self)
     }
 
+    /// What programs under the DRM shim have had done.
+    ///
+    /// - Throws: EOPNOTSUPP from a daemon of protocol 1.0.
+    public func drmInfo() throws(ClientError) -> gpuvm_drm_info_reply {
+        try call(Request(.drmInfo), reply: gpuvm_drm_info_reply.self)
+    }
+
     /// How much memory of which kind is used, and what pressure has led to.
     ///
     /// - Throws: EOPNOTSUPP from a daemon of protocol 1.0.

@@ -59,6 +59,12 @@ public struct FDList: ~Copyable, Sendable {
         return OwnedFD(fd)
     }
 
+    /// The descriptor at `index`, which stays the list's; nil if there is none, or it was taken.
+    subscript(index: Int) -> Int32? {
+        guard index >= 0, index < count, descriptors[index] != Self.taken else { return nil }
+        return descriptors[index]
+    }
+
     /// Takes the first descriptor and moves the others up by one place.
     mutating func takeFirst() -> OwnedFD? {
         guard let first = take(0) else { return nil }

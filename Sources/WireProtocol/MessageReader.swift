@@ -61,6 +61,17 @@ public struct MessageReader {
         return WireArray(base: start, count: Int(count))
     }
 
+    /// Reads `count` bytes, copied.
+    ///
+    /// - Throws: EINVAL when the message ends before.
+    public mutating func readBytes(count: Int) throws(WireError) -> [UInt8] {
+        guard count >= 0, count <= remaining else {
+            throw .invalid("the message ends before \(count) bytes that it announces")
+        }
+        defer { offset += count }
+        return Array(bytes[offset..<(offset + count)])
+    }
+
     /// Reads `count` bytes of UTF-8.
     ///
     /// - Throws: EINVAL when they are not there, are more than `limit` or are not UTF-8.

@@ -40,6 +40,7 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
     case queueList = 103
     case memoryInfo = 104
     case boList = 105
+    case drmInfo = 106
 
     /// The shape of one direction's message.
     public struct Shape: Equatable, Sendable {
@@ -107,6 +108,7 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
         case .clientList, .vmList, .vmShow, .faultList, .queueList, .boList:
             (.fixed(gpuvm_page.self), .arrays(gpuvm_page_reply.self))
         case .memoryInfo: (.empty, .fixed(gpuvm_memory_info_reply.self))
+        case .drmInfo: (.empty, .fixed(gpuvm_drm_info_reply.self))
         case .vmWalk: (.fixed(gpuvm_vm_walk.self), .fixed(gpuvm_vm_walk_reply.self))
         case .fenceInfo: (.fixed(gpuvm_fence_info.self), .fixed(gpuvm_fence_info_reply.self))
         }
@@ -149,6 +151,7 @@ extension Opcode: CustomStringConvertible {
         case .faultList: "FAULT_LIST"
         case .queueList: "QUEUE_LIST"
         case .memoryInfo: "MEMORY_INFO"
+        case .drmInfo: "DRM_INFO"
         case .boList: "BO_LIST"
         }
     }

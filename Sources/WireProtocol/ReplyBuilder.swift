@@ -16,7 +16,7 @@ public struct ReplyBuilder: ~Copyable, Sendable {
         self.init(rawOpcode: opcode.rawValue, serial: serial)
     }
 
-    private init(rawOpcode: UInt16, serial: UInt32) {
+    init(rawOpcode: UInt16, serial: UInt32) {
         opcode = rawOpcode
         self.serial = serial
         writer = MessageWriter()

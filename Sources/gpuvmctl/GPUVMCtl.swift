@@ -14,8 +14,9 @@ struct GPUVMCtl: ParsableCommand {
             can be reached.
             """,
         subcommands: [
-            StatusCommand.self, MemoryCommand.self, ClientCommand.self, BufferCommand.self,
-            VMCommand.self, QueueCommand.self, FaultCommand.self, DemoCommand.self,
-            DemoClientCommand.self, PressureClientCommand.self, VectorsCommand.self,
+            RunCommand.self, StatusCommand.self, MemoryCommand.self, ClientCommand.self,
+            BufferCommand.self, VMCommand.self, QueueCommand.self, FaultCommand.self,
+            DemoCommand.self, DemoClientCommand.self, PressureClientCommand.self,
+            VectorsCommand.self,
         ])
 }

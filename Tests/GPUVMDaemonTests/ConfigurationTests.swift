@@ -172,6 +172,7 @@ import Testing
             "device.name", ["a", String(repeating: "n", count: 32)],
             ["\"\"", String(repeating: "n", count: 33), "\"a\\tb\""]
         ),
+        ("device.model", ["tu104", "ad104"], ["gv100", "TU104", "\"\""]),
         (
             "device.vram", ["16MiB", "1TiB", "18MiB"],
             ["14MiB", "1026GiB", "17MiB", "16MB", "16M", "1.5GiB", "-1", "\"16 MiB \"", "0x10"]

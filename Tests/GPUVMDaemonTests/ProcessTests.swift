@@ -45,7 +45,7 @@ import WireProtocol
         let directory = try TemporaryDirectory()
         let path = "\(directory.path)/s"
         let process = try started(path)
-        #expect(directory.entries == ["s", "s.lock"])
+        #expect(directory.entries == ["s", "s.lock", "s.tree"])
         let client = try UnixSocket.connect(path: path)
         process.signal(signal)
         let (status, output) = process.waitForEnd()
@@ -65,7 +65,7 @@ import WireProtocol
             output.contains("another gpuvmd (pid \(first.pid)) already serves \(path)"),
             "\(output)")
         let client = try UnixSocket.connect(path: path)
-        #expect(directory.entries == ["s", "s.lock"])
+        #expect(directory.entries == ["s", "s.lock", "s.tree"])
         first.signal(SIGTERM)
         #expect(first.waitForEnd().status == 0)
         client.shutdown()
@@ -78,7 +78,7 @@ import WireProtocol
         #expect(try SocketLock.owner(ofSocket: path) == .living(pid: first.pid))
         first.signal(SIGKILL)
         #expect(first.waitForEnd().status == 128 + SIGKILL)
-        #expect(directory.entries == ["s", "s.lock"])
+        #expect(directory.entries == ["s", "s.lock", "s.tree"])
         #expect(try SocketLock.owner(ofSocket: path) == .none)
         let second = try started(path)
         #expect(try SocketLock.owner(ofSocket: path) == .living(pid: second.pid))

@@ -146,7 +146,7 @@ import WireProtocol
             _ = try client.call(opcode, d(opcode == 20 ? 2 : 1, 0), bytes: 0)
         }
         #expect(try client.status(19, d(2, 0)) == ENOENT)
-        #expect(try client.status(106, page) == EOPNOTSUPP)
+        #expect(try client.status(107, page) == EOPNOTSUPP)
     }
 
     /// Pressure by others: its buffer leaves VRAM and comes back, and all it sees is its bytes.

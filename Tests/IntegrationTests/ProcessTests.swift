@@ -131,7 +131,7 @@ import WireProtocol
         let failure = errno { _ = try connection.status() }
         #expect(failure == ECONNRESET || failure == ENOTCONN)
         #expect(errno { _ = try connection.status() } == ENOTCONN)
-        #expect(first.directory.entries == ["s", "s.lock"])
+        #expect(first.directory.entries == ["s", "s.lock", "s.tree"])
         let second = try DaemonProcess(in: first.directory)
         #expect(try second.connect().status().clients == 1)
         second.process.signal(SIGTERM)

@@ -19,6 +19,7 @@ import WireProtocol
             (.vmShow, GPUVM_VM_SHOW), (.vmWalk, GPUVM_VM_WALK), (.fenceInfo, GPUVM_FENCE_INFO),
             (.faultList, GPUVM_FAULT_LIST), (.queueList, GPUVM_QUEUE_LIST),
             (.memoryInfo, GPUVM_MEMORY_INFO), (.boList, GPUVM_BO_LIST),
+            (.drmInfo, GPUVM_DRM_INFO),
         ]
         #expect(header.count == Opcode.allCases.count)
         for (opcode, number) in header {
@@ -64,7 +65,8 @@ import WireProtocol
         ]
         for (name, stride, bytes) in records { #expect(stride == bytes, "\(name)") }
         // 1.1 adds these.
-        #expect(Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList])
+        #expect(Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList, .drmInfo])
+        #expect(Opcode.drmInfo.shapes.reply.fixedBytes == 128)
         #expect(Opcode.memoryInfo.shapes.reply.fixedBytes == 128)
         #expect(MemoryLayout<gpuvm_bo_record>.stride == 120)
         #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 1)

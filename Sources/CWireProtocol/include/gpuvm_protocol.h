@@ -93,6 +93,7 @@ enum gpuvm_opcode {
     GPUVM_QUEUE_LIST = 103,  // gpuvm_page; gpuvm_queue_record[]
     GPUVM_MEMORY_INFO = 104,  // no struct; since 1.1
     GPUVM_BO_LIST = 105,  // gpuvm_page; gpuvm_bo_record[]; since 1.1
+    GPUVM_DRM_INFO = 106,  // no struct; since 1.1: what open files of the DRM shim have done
 };
 
 // MARK: HELLO
@@ -509,6 +510,16 @@ struct gpuvm_memory_region {
     uint64_t visible_bytes, visible_used;  // within the CPU's reach: all of it but for VRAM
 };
 // Since 1.1. Counters are those of the device, since its start.
+struct gpuvm_drm_info_reply {
+    char model[GPUVM_NAME_BYTES];  // the GPU that DRM programs see
+    uint64_t ioctls;               // all of them
+    uint64_t failed;               // answered with an errno
+    uint64_t unknown;              // that nobody serves
+    uint64_t bind_operations, pushes;
+    uint64_t jobs, failed_jobs, faults;  // of all clients
+    uint64_t bytes_read, bytes_written;  // through the MMUs
+    uint64_t reserved[2];
+};
 struct gpuvm_memory_info_reply {
     struct gpuvm_memory_region vram, system;
     uint64_t evictions, restores;  // buffers that had to leave VRAM, and that were brought back

@@ -17,6 +17,8 @@ public struct MappingInfo: Sendable, Equatable {
     public var placement: Placement?
     /// What the mapping allows and is.
     public var flags: MappingFlags
+    /// The PTE kind that a personality gave it.
+    public var pteKind: UInt8 = 0
 }
 
 extension MappingInfo {
@@ -30,7 +32,7 @@ extension MappingInfo {
     init(_ piece: GPUVAOp.Piece, of object: GPUVMObject?, flags: GPUVAFlags) {
         self.init(
             address: piece.address, range: piece.range, offset: piece.offset,
-            flags: MappingFlags(flags))
+            flags: MappingFlags(flags), pteKind: flags.pteKind)
         if let buffer = object as? BufferObject {
             self.buffer = buffer.id
             name = buffer.name

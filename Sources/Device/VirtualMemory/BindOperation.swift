@@ -15,6 +15,13 @@ public struct BindOperation: Sendable {
         case unmapAll = 3
         /// Make what a range maps resident.
         case prefetch = 4
+        /// Make a sparse region; a personality's, not on the wire.
+        case createSparse = 0x100
+        /// Unmap what is mapped in a sparse region, and the region; a personality's.
+        case removeSparse = 0x101
+
+        /// Whether the native protocol has it.
+        public var isNative: Bool { rawValue < 0x100 }
     }
 
     /// What is asked for.
@@ -29,6 +36,8 @@ public struct BindOperation: Sendable {
     public var range: UInt64
     /// Bytes into the buffer; a multiple of the page size.
     public var offset: UInt64
+    /// With `map`: how the hardware lays the memory's content out; a personality's number.
+    public var pteKind: UInt8 = 0
 
     /// Makes an operation; nothing is checked here.
     public init(
@@ -48,6 +57,7 @@ extension BindOperation {
     var mappingFlags: GPUVAFlags {
         var flags: GPUVAFlags = kind == .mapNull ? .sparse : []
         if readOnly { flags.insert(.readOnly) }
+        if kind == .map { flags.formUnion(.pteKind(pteKind)) }
         return flags
     }
 }

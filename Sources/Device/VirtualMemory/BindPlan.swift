@@ -34,7 +34,7 @@ struct BindPlan: ~Copyable {
     /// - Throws: ``DeviceError/pageTables(_:)`` if the page-table memory cannot hold the worst that
     ///   this operation may need.
     mutating func collect(
-        _ operation: BindOperation, index: Int, records wanted: Bool
+        _ operation: BindOperation, index: Int, records wanted: Bool, over sparse: SparseRegions
     ) throws(DeviceError) {
         if wanted {
             for position in 0..<ops.count {
@@ -42,7 +42,10 @@ struct BindPlan: ~Copyable {
             }
         }
         let range = VirtualRange(address: operation.address, bytes: operation.range)
-        let isInsertion = ops.count == 1 && (operation.kind == .map || operation.kind == .mapNull)
+        // In a sparse region there are entries where the tree has no mapping.
+        let isInsertion =
+            ops.count == 1 && (operation.kind == .map || operation.kind == .mapNull)
+            && sparse.first(overlapping: operation.addresses) == nil
         if !isInsertion && operation.kind != .prefetch { demand.addRemoval() }
         switch operation.kind {
         case .map:
@@ -61,19 +64,65 @@ struct BindPlan: ~Copyable {
                     address: operation.address, range: operation.range,
                     readOnly: operation.readOnly), range)
         case .unmap:
-            if !ops.isEmpty {
-                append(.unmap(address: operation.address, range: operation.range), range)
+            guard !ops.isEmpty else { return }
+            guard sparse.first(overlapping: operation.addresses) != nil else {
+                return append(.unmap(address: operation.address, range: operation.range), range)
             }
+            try unmapShowing(sparse, operation.addresses)
+        case .createSparse: return
+        case .removeSparse:
+            append(.unmap(address: operation.address, range: operation.range), range)
         case .unmapAll:
             for position in 0..<ops.count {
                 guard case .unmap(let unmap) = ops[position] else { continue }
                 let range = VirtualRange(address: unmap.va.address, bytes: unmap.va.range)
-                append(.unmap(address: range.address, range: range.bytes), range)
+                try sparse.forEachPiece(of: range.address..<(range.address + range.bytes)) {
+                    (piece, isSparse) throws(DeviceError) in
+                    if isSparse { try showSparse(piece) } else { appendUnmap(piece) }
+                }
                 unmappedByBuffer.append(range)
             }
         case .prefetch:
             ops.removeAll()
         }
+    }
+
+    /// Takes note of a range that reads zero and drops writes from now on.
+    ///
+    /// - Throws: ``DeviceError/pageTables(_:)`` or ``DeviceError/quota(_:limit:)``.
+    mutating func showSparse(_ range: Range<UInt64>) throws(DeviceError) {
+        let bytes = range.upperBound - range.lowerBound
+        let covered = VirtualRange(address: range.lowerBound, bytes: bytes)
+        demand.addRemoval()
+        try reserve(covered)
+        append(.mapNull(address: range.lowerBound, range: bytes, readOnly: false), covered)
+    }
+
+    /// Clears what the planned ops unmap; inside of sparse regions those show again.
+    private mutating func unmapShowing(
+        _ sparse: SparseRegions, _ request: Range<UInt64>
+    ) throws(DeviceError) {
+        for position in 0..<ops.count {
+            let old: GPUVA
+            switch ops[position] {
+            case .unmap(let unmap): old = unmap.va
+            case .remap(let remap): old = remap.va
+            case .map, .prefetch: continue
+            }
+            let start = max(old.address, request.lowerBound)
+            let end = min(old.address + old.range, request.upperBound)
+            try sparse.forEachPiece(of: start..<end) {
+                (piece, isSparse) throws(DeviceError) in
+                if isSparse { try showSparse(piece) } else { appendUnmap(piece) }
+            }
+        }
+    }
+
+    private mutating func appendUnmap(_ range: Range<UInt64>) {
+        let bytes = range.upperBound - range.lowerBound
+        append(
+            .unmap(address: range.lowerBound, range: bytes),
+            VirtualRange(address: range.lowerBound, bytes: bytes))
     }
 
     /// Takes note of a mapping whose buffer was brought back to `frames`; such a plan has nothing else.

@@ -119,8 +119,10 @@ extension DeviceVM {
         let result: BindResult
         lock.lock()
         isDriverRequest = client == nil
+        let sparseBefore = sparse
         do throws(DeviceError) {
             try checkUsable()
+            try checkSparseRegions(request.operations)
             var locking = ExecLocking(
                 ignoresDuplicates: true, cancellation: client?.cancellation)
             try lockReservations(for: request, &locking)
@@ -133,7 +135,7 @@ extension DeviceVM {
                     try apply(
                         operation, index: index, to: &plan,
                         quota: client.map { $0.quotas.mappings - others } ?? 0,
-                        records: request.recordsOperations)
+                        records: request.recordsOperations, sparseBefore: sparseBefore)
                 }
                 try failurePoint("make the job")
             } catch {
@@ -151,6 +153,7 @@ extension DeviceVM {
             publish(result.fence)
             locking.unlockAll()
         } catch {
+            sparse = sparseBefore
             lock.unlock()
             throw error
         }
@@ -296,7 +299,8 @@ extension DeviceVM {
     }
 
     private func apply(
-        _ operation: BindOperation, index: Int, to plan: inout BindPlan, quota: Int, records: Bool
+        _ operation: BindOperation, index: Int, to plan: inout BindPlan, quota: Int, records: Bool,
+        sparseBefore: SparseRegions
     ) throws(DeviceError) {
         let isMap = operation.kind == .map || operation.kind == .mapNull
         if isMap {
@@ -306,9 +310,14 @@ extension DeviceVM {
             }
         }
         try checkLocality(operation, index: index)
+        try checkSparse(operation, index: index, before: sparseBefore)
         try failurePoint("plan operation \(index)")
+        if operation.kind == .createSparse {
+            return try createSparse(operation, index: index, plan: &plan)
+        }
         do throws(GPUVMError) {
             switch operation.kind {
+            case .createSparse: return
             case .map, .mapNull:
                 try space.planMap(
                     MapRequest(
@@ -316,7 +325,7 @@ extension DeviceVM {
                         object: operation.buffer, offset: operation.offset,
                         flags: operation.mappingFlags),
                     into: &plan.ops)
-            case .unmap:
+            case .unmap, .removeSparse:
                 try space.planUnmap(
                     address: operation.address, range: operation.range, into: &plan.ops)
             case .prefetch:
@@ -333,7 +342,8 @@ extension DeviceVM {
             throw .bind(operation: index, error)
         }
         try failurePoint("reserve page tables for operation \(index)")
-        try plan.collect(operation, index: index, records: records)
+        if operation.kind == .removeSparse { _ = sparse.remove(operation.addresses) }
+        try plan.collect(operation, index: index, records: records, over: sparse)
         try failurePoint("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {

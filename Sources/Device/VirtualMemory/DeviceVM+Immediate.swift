@@ -108,6 +108,9 @@ extension DeviceVM {
 
     private func check(_ operation: BindOperation, index: Int) throws(DeviceError) {
         try checkLocality(operation, index: index)
+        guard operation.kind.isNative else {
+            throw .invalid("operation \(index): an immediate-mode VM has no sparse regions")
+        }
         guard operation.kind != .unmapAll else { return }
         guard space.isValid(address: operation.address, range: operation.range) else {
             throw .bind(

@@ -71,6 +71,7 @@ public final class DeviceVM: @unchecked Sendable {
     var condition = Condition.active
     var pending = PendingBinds()
     var pendingMaps: [PendingMap] = []
+    var sparse = SparseRegions()
     var history = OperationHistory()
     /// Whether the request in progress is the driver's own.
     var isDriverRequest = false

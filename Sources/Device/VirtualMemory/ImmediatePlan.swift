@@ -83,7 +83,7 @@ struct ImmediatePlan: ~Copyable {
             guard let buffer = operation.buffer else { return }
             steps.append(.unmapBuffer(buffer))
             ranges.append(VirtualRange(address: space.start, bytes: space.range))
-        case .prefetch: break
+        case .prefetch, .createSparse, .removeSparse: break
         }
     }
 

@@ -28,5 +28,16 @@ extension GPUVAFlags {
     /// The VA's page-table entries are not writable.
     static let readOnly = GPUVAFlags.user(0)
     /// What the pieces of a mapping that is cut have in common with it.
-    static let mappingKind: GPUVAFlags = [.readOnly, .sparse]
+    static let mappingKind: GPUVAFlags = [.readOnly, .sparse, .pteKindMask]
+
+    private static let pteKindMask = GPUVAFlags(rawValue: 0xff << pteKindShift)
+    private static let pteKindShift: UInt32 = 16
+
+    /// The bits of a PTE kind.
+    static func pteKind(_ kind: UInt8) -> GPUVAFlags {
+        GPUVAFlags(rawValue: UInt32(kind) << pteKindShift)
+    }
+
+    /// How the hardware lays the memory's content out; 0 is linear.
+    var pteKind: UInt8 { UInt8(truncatingIfNeeded: rawValue >> Self.pteKindShift) }
 }

@@ -33,6 +33,7 @@ enum ConfigurationSchema {
             "device.name", \.device.name, allowed: "1 to 32 bytes of printable text",
             "The name that clients and logs show.",
             where: { (1...32).contains($0.utf8.count) && YAMLText.isPrintable($0) }),
+        .choice("device.model", \.device.model, "The GPU that DRM programs take it for."),
         .size(
             "device.vram", \.device.vram, 16 * mib...tib, multipleOf: 2 * mib,
             "Video memory for buffer objects."),

@@ -46,6 +46,8 @@ public struct DaemonConfiguration: Sendable, Equatable {
     public struct Device: Sendable, Equatable {
         /// The name that clients and logs show.
         public var name = "gpuvmd simulated GPU"
+        /// The GPU that DRM programs take it for.
+        public var model = GPUModel.tu104
         /// Video memory for buffer objects.
         public var vram: UInt64 = 1 << 30
         /// The part of ``vram`` that clients' CPU mappings reach; nil for all of it.

@@ -181,6 +181,7 @@ public final class Daemon: Sendable {
             throw .device(error)
         }
         do throws(DaemonError) {
+            try writeDeviceTree()
             let listener = try listen(lock)
             let acceptor = try accept(from: listener.socket, handler)
             return Running(
@@ -189,7 +190,19 @@ public final class Daemon: Sendable {
         } catch {
             handler.shutdown(graceful: false)
             reactor.stop()
+            DeviceTree.remove(deviceTreePath)
             throw error
+        }
+    }
+
+    private var deviceTreePath: String { DeviceTree.path(besideSocket: socketPath) }
+
+    /// Before the socket is there: who can connect finds the device.
+    private func writeDeviceTree() throws(DaemonError) {
+        do throws(Errno) {
+            try DeviceTree.write(configuration.device.model.nouveau, to: deviceTreePath)
+        } catch {
+            throw .resources(error)
         }
     }
 
@@ -240,6 +253,7 @@ public final class Daemon: Sendable {
         drop(running.listener.withLock { $0.take() })
         running.handler.shutdown(graceful: graceful)
         running.reactor.stop()
+        DeviceTree.remove(deviceTreePath)
         // The lock goes last: whoever gets it may count on everything else being gone.
         drop(running.lock.withLock { $0.take() })
     }

@@ -15,7 +15,8 @@ public enum DeviceSessions {
         }
         return SessionServer(
             device: device, name: "gpuvmd \(DaemonVersion.string)", logger: logger,
-            reactor: services.reactor, eventFDs: try EventFDSignaller())
+            reactor: services.reactor, eventFDs: try EventFDSignaller(),
+            model: services.configuration.device.model.nouveau)
     }
 
     /// The device's share of a daemon's configuration.

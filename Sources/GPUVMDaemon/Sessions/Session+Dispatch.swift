@@ -57,6 +57,7 @@ extension Session {
         case .faultList: try faultList(client, &message)
         case .queueList: try queueList(client, &message)
         case .memoryInfo: try memoryInfo(&message)
+        case .drmInfo: drmInfo(&message)
         case .boList: try bufferList(client, &message)
         }
     }

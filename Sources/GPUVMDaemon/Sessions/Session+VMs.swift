@@ -87,7 +87,7 @@ extension Session {
         var operations: [BindOperation] = []
         operations.reserveCapacity(array.count)
         for (index, operation) in array.enumerated() {
-            guard let kind = BindOperation.Kind(rawValue: operation.kind) else {
+            guard let kind = BindOperation.Kind(rawValue: operation.kind), kind.isNative else {
                 throw .invalid("operation \(index): unknown kind \(operation.kind)")
             }
             let isMap = kind == .map || kind == .mapNull

@@ -65,6 +65,9 @@ final class Session: @unchecked Sendable {
         while true {
             do throws(WireError) {
                 guard let received = try socket.receive(into: buffer) else { return }
+                if client == nil, IncomingDRMMessage.isOpen(received) {
+                    return try serveOpenFile(received, buffer)
+                }
                 try handle(received)
             } catch {
                 logger.debug("connection lost", metadata: ["error": "\(error)"])

@@ -20,6 +20,8 @@ public final class SessionServer: ConnectionHandler {
     let fenceFiles: FenceFDRegistry
     let eventFDs: EventFDSignaller
     let counters = Counters()
+    /// The device as open files of the DRM shim see it.
+    public let nouveau: NouveauDevice
 
     private struct State {
         var sessions: [UInt64: Session] = [:]
@@ -35,15 +37,18 @@ public final class SessionServer: ConnectionHandler {
     /// - Parameters:
     ///   - reactor: Watches the descriptors of exported fences.
     ///   - eventFDs: Signals clients' eventfds.
+    ///   - model: What open files of the DRM shim take the device for.
     public init(
         device: Device, name: String, logger: Logger, reactor: Reactor,
-        eventFDs: EventFDSignaller
+        eventFDs: EventFDSignaller, model: NouveauModel = .tu104
     ) {
         self.device = device
         self.eventFDs = eventFDs
         self.name = name
         self.logger = logger
         fenceFiles = ReactorFenceMonitor.registry(on: reactor)
+        nouveau = NouveauDevice(
+            device, model: model, fenceFiles: fenceFiles, eventFDs: eventFDs)
     }
 
     /// The number of open connections.

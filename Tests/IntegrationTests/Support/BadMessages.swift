@@ -38,7 +38,7 @@ struct BadMessages {
                 RawClient.message(
                     Opcode.vmBind.rawValue, [UInt8](repeating: 0, count: 70_000))),
         ]
-        for opcode in [0, 2, 15, 21, 35, 52, 74, 95, 106, 4096, 65535] as [UInt16] {
+        for opcode in [0, 2, 15, 21, 35, 52, 74, 95, 107, 4096, 65535] as [UInt16] {
             list.append(
                 BadMessage("opcode \(opcode)", EOPNOTSUPP, RawClient.message(opcode, handle)))
         }

@@ -1,0 +1,88 @@
+import Engines
+import Fencing
+import Glibc
+import PageTables
+import Scheduling
+import Synchronization
+
+// @unchecked: after submission only the engine's thread that has the queue touches the fields.
+/// A job of a channel: push buffers, executed quantum by quantum.
+///
+/// As an ``ExecJob``, it keeps the VM and nothing else until it ends.
+final class PushJob: JobBody, @unchecked Sendable {
+    /// Nil once the job has been released.
+    private var queue: DeviceQueue?
+    private let context: NVIDIAContext
+    private let usage: ClientUsage
+    private var faultID: UInt64 = 0
+    private var timedOut = false
+
+    init(queue: DeviceQueue, context: NVIDIAContext, usage: ClientUsage) {
+        self.queue = queue
+        self.context = context
+        self.usage = usage
+        usage.jobsInFlight.add(1, ordering: .relaxed)
+    }
+
+    /// Gives everything back: the job was never armed.
+    func discard() {
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        queue = nil
+    }
+
+    func run(_ slice: inout JobSlice) -> JobOutcome {
+        let outcome = context.run(shouldStop: { slice.isOver })
+        if context.wroteSemaphore {
+            context.clearSemaphoreWrites()
+            slice.noteSemaphoreWrite()
+        }
+        switch outcome {
+        case .done: return .done
+        case .yield: return .yield
+        case .blocked: return .blocked(recheckAfter: 0)
+        case .failed(let failure) where failure.fault?.reason == .spaceClosed:
+            // The VM was closed or banned under the job: its queues are being stopped.
+            return .failed(errno: ECANCELED)
+        case .failed(let failure):
+            note(failure)
+            return .failed(errno: failure.errno)
+        }
+    }
+
+    /// Enters the fault before the fence signals, so that who sees the fence finds the fault.
+    private func note(_ failure: EngineFailure) {
+        guard let queue else { return }
+        let device = queue.vm.device
+        device.counters.faults.add(1, ordering: .relaxed)
+        faultID = device.faults.enter(
+            FaultReport(
+                time: Runtime.now(), client: queue.client, vm: queue.vm.id, queue: queue.id,
+                engine: queue.engineInstance, failure: failure),
+            in: queue.vm)
+    }
+
+    func reset(error: Int32) {
+        // A failure of its own has been noted; the rest of the resets are time-outs and stops.
+        timedOut = context.failure == nil && error == ETIME
+    }
+
+    func completed(error: Int32) {
+        // Before the fence: who sees it finds its quota free and the job counted.
+        usage.jobsInFlight.subtract(1, ordering: .relaxed)
+        guard let device = queue?.vm.device else { return }
+        device.counters.execJobs.add(1, ordering: .relaxed)
+        if error != 0 { device.counters.failedJobs.add(1, ordering: .relaxed) }
+    }
+
+    func released(error: Int32) {
+        if let queue {
+            let device = queue.vm.device
+            if faultID != 0 { device.events.postFault(faultID) }
+            if timedOut {
+                device.events.post(
+                    .jobTimedOut(client: queue.client, vm: queue.vm.id, queue: queue.id))
+            }
+        }
+        queue = nil
+    }
+}

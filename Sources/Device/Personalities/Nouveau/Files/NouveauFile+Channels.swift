@@ -1,0 +1,141 @@
+import Engines
+import Fencing
+import Glibc
+import Memory
+import PageTables
+import Scheduling
+
+// Channels and EXEC. Source: nouveau_abi16.c, nouveau_exec.c, nouveau_sched.c
+// (drivers/gpu/drm/nouveau).
+extension NouveauFile {
+    /// What a channel's ring of 1023 entries has room for at once.
+    static var maximumPushes: UInt32 { 510 }
+    /// NV50_DMA_PUSH_MAX_LENGTH.
+    private static let maximumPushBytes: UInt32 = 0x7f_ffff
+    private static let pushBytes = 16
+    /// The most channels of a file: the hardware's are 2048 for all.
+    private static let maximumChannels = 2048
+
+    /// CHANNEL_ALLOC: {fb@0, tt@4, channel s32@8, pushbuf_domains@12, notifier_handle@16,
+    /// subchan[8]@20, nr_subchan@84}. With fb = ~0, tt chooses the engine.
+    func channelAlloc(_ frame: inout IoctlFrame) throws(IoctlError) {
+        disableVM()
+        var isCopyEngine = false
+        if frame.read(0, as: UInt32.self) == .max {
+            switch frame.read(4, as: UInt32.self) {
+            case 0x01: isCopyEngine = false
+            case 0x30: isCopyEngine = true
+            case 0x02, 0x04, 0x08: throw .invalid("the device has no video engine")
+            default: throw IoctlError(ENOSYS, "no engine has that number")
+            }
+            frame.write(UInt32(0), at: 0)
+            frame.write(UInt32(0), at: 4)
+        } else if frame.read(4, as: UInt32.self) == .max {
+            throw .invalid("there is no such context")
+        }
+        let channel = try makeChannel(isCopyEngine: isCopyEngine)
+        frame.write(channel.id, at: 8)
+        // VRAM and GART.
+        frame.write(UInt32(6), at: 12)
+        frame.write(channel.notifier, at: 16)
+    }
+
+    private func makeChannel(isCopyEngine: Bool) throws(IoctlError) -> NouveauChannel {
+        guard state.withLock({ $0.channels.count }) < Self.maximumChannels else {
+            throw IoctlError(ENOSPC, "the file has \(Self.maximumChannels) channels")
+        }
+        let execution = try makeExecution(isCopyEngine: isCopyEngine)
+        do throws(IoctlError) {
+            let notifier = try answering { () throws(DeviceError) in
+                try client.createBuffer(
+                    name: "notifier", size: frameSize, placement: .system)
+            }
+            let layout = GEMLayout(domains: 1 << 2, tileMode: 0, tileFlags: 0, isPrivate: false)
+            shared.gems.withLock { $0.insert(layout, for: notifier.buffer) }
+            return state.withLock { state in
+                repeat {
+                    state.lastChannel = state.lastChannel == .max ? 1 : state.lastChannel + 1
+                } while state.channels[state.lastChannel] != nil
+                let channel = NouveauChannel(
+                    id: state.lastChannel, isCopyEngine: isCopyEngine,
+                    classes: shared.model.listedClasses(isCopyEngine: isCopyEngine),
+                    notifier: notifier.handle, execution: execution)
+                state.channels[channel.id] = channel
+                return channel
+            }
+        } catch {
+            if let execution { try? client.closeQueue(execution.handle) }
+            throw error
+        }
+    }
+
+    /// The queue of a new channel; nil in a file that has no VM.
+    private func makeExecution(
+        isCopyEngine: Bool
+    ) throws(IoctlError) -> NouveauChannel.Execution? {
+        guard case .ready(let vm, _) = state.withLock({ $0.vm }) else { return nil }
+        let instance = shared.engineInstance(isCopyEngine: isCopyEngine)
+        return try answering { () throws(DeviceError) in
+            let handle = try client.createQueue(
+                vm: vm, engineClass: .copy, instance: instance)
+            return NouveauChannel.Execution(
+                handle: handle, queue: try client.queue(handle),
+                channel: NVIDIAChannel(classes: shared.model.classes),
+                engine: shared.engines[instance])
+        }
+    }
+
+    /// CHANNEL_FREE: {channel s32@0}. What has not run is cancelled.
+    func channelFree(_ frame: IoctlFrame) throws(IoctlError) {
+        let id: Int32 = frame.read(0)
+        guard let channel = state.withLock({ $0.channels.removeValue(forKey: id) }) else {
+            throw .missing("there is no channel \(id)")
+        }
+        if let execution = channel.execution { try? client.closeQueue(execution.handle) }
+        // The client may have closed it, or use it still.
+        if (try? client.buffer(channel.notifier)) != nil {
+            try? client.closeBuffer(channel.notifier)
+            state.withLock { $0.offsets.remove(channel.notifier) }
+        }
+    }
+
+    /// EXEC: {channel@0, push_count@4, wait_count@8, sig_count@12, wait_ptr@16, sig_ptr@24,
+    /// push_ptr@32}; a push is {va u64@0, va_len@8, flags@12}.
+    func exec(_ frame: IoctlFrame) throws(IoctlError) {
+        _ = try requireVM()
+        let id: UInt32 = frame.read(0)
+        guard let channel = state.withLock({ $0.channels[Int32(bitPattern: id)] }) else {
+            throw .missing("there is no channel \(id)")
+        }
+        guard let execution = channel.execution else {
+            throw IoctlError(ENOSYS, "the channel was made before VM_INIT")
+        }
+        guard execution.queue.jobs.status.state == .active else {
+            throw IoctlError(ENODEV, "channel \(id) was killed")
+        }
+        let count: UInt32 = frame.read(4)
+        guard count <= Self.maximumPushes else {
+            throw .invalid("\(count) pushes: a channel takes \(Self.maximumPushes)")
+        }
+        let array = try frame.call.array(at: 32, count: count, stride: Self.pushBytes)
+        var pushes: [NVIDIAPush] = []
+        pushes.reserveCapacity(Int(count))
+        for index in 0..<Int(count) {
+            let bytes: UInt32 = array.read(index * Self.pushBytes + 8)
+            guard bytes <= Self.maximumPushBytes else {
+                throw .invalid("push \(index) has \(bytes) bytes")
+            }
+            pushes.append(
+                NVIDIAPush(
+                    address: array.read(index * Self.pushBytes), bytes: UInt64(bytes)))
+        }
+        let inFences = try inFences(frame.call, at: 16, count: frame.read(8))
+        let outPoints = try outPoints(frame.call, at: 24, count: frame.read(12))
+        do throws(DeviceError) {
+            _ = try client.push(pushes, to: execution, inFences: inFences, outPoints: outPoints)
+        } catch {
+            throw lost(error)
+        }
+        shared.statistics.note(pushes: pushes.count)
+    }
+}

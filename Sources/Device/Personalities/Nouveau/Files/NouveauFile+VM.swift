@@ -1,0 +1,136 @@
+import Fencing
+import GPUVMCore
+import Glibc
+import Memory
+import PageTables
+
+// VM_INIT and VM_BIND. Source: drivers/gpu/drm/nouveau/nouveau_uvmm.c, nouveau_sched.c.
+extension NouveauFile {
+    /// NOUVEAU_VA_SPACE_END.
+    private static let spaceEnd: UInt64 = 1 << 40
+
+    /// The file's VM.
+    ///
+    /// - Throws: ENOSYS before VM_INIT.
+    func requireVM() throws(IoctlError) -> DeviceVM {
+        guard case .ready(_, let vm) = state.withLock({ $0.vm }) else {
+            throw IoctlError(ENOSYS, "the file has no VM: VM_INIT comes first")
+        }
+        return vm
+    }
+
+    /// VM_INIT: {kernel_managed_addr u64@0, kernel_managed_size u64@8}.
+    func vmInit(_ frame: IoctlFrame) throws(IoctlError) {
+        let reserved: UInt64 = frame.read(0)
+        let bytes: UInt64 = frame.read(8)
+        let (end, overflow) = reserved.addingReportingOverflow(bytes)
+        guard !overflow, end <= Self.spaceEnd else {
+            throw .invalid("the kernel's part of the space ends beyond 2^40")
+        }
+        try state.withLock { state throws(IoctlError) in
+            switch state.vm {
+            case .absent: state.vm = .starting
+            case .disabled:
+                throw IoctlError(ENOSYS, "buffers or channels were made before VM_INIT")
+            case .starting, .ready: throw IoctlError(EBUSY, "the file has a VM")
+            }
+        }
+        do throws(IoctlError) {
+            let made = try answering { () throws(DeviceError) in
+                try client.createVM(
+                    name: "nouveau", start: 0, range: Self.spaceEnd, reservedStart: reserved,
+                    reservedRange: bytes)
+            }
+            state.withLock { $0.vm = .ready(handle: made.handle, made.vm) }
+        } catch {
+            state.withLock { $0.vm = .absent }
+            throw error
+        }
+    }
+
+    /// VM_BIND: {op_count@0, flags@4, wait_count@8, sig_count@12, wait_ptr@16, sig_ptr@24,
+    /// op_ptr@32}.
+    func vmBind(_ frame: IoctlFrame) throws(IoctlError) -> IoctlStep {
+        let vm = try requireVM()
+        let count: UInt32 = frame.read(0)
+        let isAsynchronous = frame.read(4, as: UInt32.self) & 1 != 0
+        let waits: UInt32 = frame.read(8)
+        let signals: UInt32 = frame.read(12)
+        let array = try frame.call.array(at: 32, count: count, stride: Self.bindOpBytes)
+        guard isAsynchronous || (waits | signals) == 0 else {
+            throw .invalid("a synchronous bind takes no sync objects")
+        }
+        let inFences = try inFences(frame.call, at: 16, count: waits)
+        let outPoints = try outPoints(frame.call, at: 24, count: signals)
+        var operations: [BindOperation] = []
+        operations.reserveCapacity(Int(count))
+        for index in 0..<Int(count) {
+            operations.append(try operation(array, index, in: vm))
+        }
+        let fence: Fence
+        do throws(DeviceError) {
+            fence = try client.bind(
+                operations, in: vm, inFences: inFences, outPoints: outPoints)
+        } catch {
+            throw lost(error)
+        }
+        shared.statistics.note(operations)
+        return isAsynchronous ? .done : .fence(fence)
+    }
+
+    private static let bindOpBytes = 40
+
+    /// One element: {op@0, flags@4, handle@8, addr u64@16, bo_offset u64@24, range u64@32}.
+    ///
+    /// - Throws: ENOENT for the handle; EINVAL for what bind_validate_op refuses, for an unknown
+    ///   operation, and for an empty range and a PTE kind that the chip has not, which nouveau finds
+    ///   too late to say so.
+    private func operation(
+        _ array: IoctlBytes, _ index: Int, in vm: DeviceVM
+    ) throws(IoctlError) -> BindOperation {
+        let base = index * Self.bindOpBytes
+        let number: UInt32 = array.read(base)
+        let flags: UInt32 = array.read(base + 4)
+        let isSparse = flags & 0x100 != 0
+        let kind: BindOperation.Kind
+        switch number {
+        case 0: kind = isSparse ? .createSparse : .map
+        case 1: kind = isSparse ? .removeSparse : .unmap
+        default: throw .invalid("operation \(index) is of the unknown kind \(number)")
+        }
+        var operation = BindOperation(
+            kind, address: array.read(base + 16), range: array.read(base + 32))
+        if kind == .map {
+            let buffer = try gem(array.read(base + 8))
+            let offset: UInt64 = array.read(base + 24)
+            let pteKind = UInt8(truncatingIfNeeded: flags)
+            guard offset % frameSize == 0, offset < buffer.size,
+                operation.range <= buffer.size - offset
+            else { throw .invalid("operation \(index) maps what the buffer has not") }
+            guard shared.model.isValid(kind: pteKind) else {
+                throw .invalid("operation \(index) has PTE kind \(pteKind)")
+            }
+            operation.buffer = buffer
+            operation.offset = offset
+            operation.pteKind = pteKind
+        }
+        guard operation.range != 0, (operation.address | operation.range) % frameSize == 0,
+            vm.space.isValid(address: operation.address, range: operation.range)
+        else {
+            throw .invalid(
+                """
+                operation \(index): 0x\(hex(operation.address))+0x\(hex(operation.range)) is empty, \
+                misaligned, out of the space or in the kernel's part
+                """)
+        }
+        return operation
+    }
+
+    /// What a client hears of a queue or VM that will never work again.
+    func lost(_ error: DeviceError) -> IoctlError {
+        switch error {
+        case .queueBanned, .vmUnusable: IoctlError(ENODEV, error.description)
+        default: IoctlError(error)
+        }
+    }
+}

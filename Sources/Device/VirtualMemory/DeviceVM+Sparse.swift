@@ -1,0 +1,84 @@
+import GPUVMCore
+import PageTables
+
+// Sparse regions: what a personality asks for, not the native protocol.
+extension DeviceVM {
+    /// Checks an array against the regions as they are before it; under the VM's lock.
+    ///
+    /// Source: bind_validate_region (drivers/gpu/drm/nouveau/nouveau_uvmm.c): a region that the array
+    /// itself removes counts still, so it cannot be made anew there in one request.
+    func checkSparseRegions(_ operations: [BindOperation]) throws(DeviceError) {
+        guard !sparse.isEmpty else { return }
+        for (index, operation) in operations.enumerated() {
+            guard operation.kind == .map || operation.kind == .createSparse,
+                let region = sparse.first(overlapping: operation.addresses)
+            else { continue }
+            if operation.kind == .createSparse {
+                throw .sparse(operation: index, .overlaps)
+            }
+            guard
+                region.lowerBound <= operation.addresses.lowerBound,
+                region.upperBound >= operation.addresses.upperBound
+            else { throw .sparse(operation: index, .crosses) }
+        }
+    }
+
+    /// Checks one operation against the regions as the array has made them so far.
+    func checkSparse(
+        _ operation: BindOperation, index: Int, before: SparseRegions
+    ) throws(DeviceError) {
+        switch operation.kind {
+        case .map:
+            if let region = sparse.first(overlapping: operation.addresses) {
+                guard
+                    region.lowerBound <= operation.addresses.lowerBound,
+                    region.upperBound >= operation.addresses.upperBound
+                else { throw .sparse(operation: index, .crosses) }
+            } else if before.first(overlapping: operation.addresses) != nil {
+                throw .sparse(operation: index, .isRemoved)
+            }
+        case .createSparse:
+            guard sparse.first(overlapping: operation.addresses) == nil else {
+                throw .sparse(operation: index, .exists)
+            }
+        case .removeSparse:
+            guard sparse.contains(operation.addresses) else {
+                throw .sparse(operation: index, .missing)
+            }
+        case .unmap, .mapNull, .unmapAll, .prefetch: break
+        }
+    }
+
+    /// Makes a region; what is mapped in it stays mapped. Its page-table entries are the gaps'.
+    func createSparse(
+        _ operation: BindOperation, index: Int, plan: inout BindPlan
+    ) throws(DeviceError) {
+        guard space.isValid(address: operation.address, range: operation.range) else {
+            throw .bind(
+                operation: index,
+                .invalidRange(address: operation.address, range: operation.range))
+        }
+        var gaps: [Range<UInt64>] = []
+        var start = operation.address
+        let end = operation.addresses.upperBound
+        space.forEachVA(from: start) { va in
+            guard va.address < end else { return false }
+            if start < va.address { gaps.append(start..<va.address) }
+            start = max(start, va.address + va.range)
+            return true
+        }
+        if start < end { gaps.append(start..<end) }
+        for gap in gaps { try plan.showSparse(gap) }
+        sparse.insert(operation.addresses)
+    }
+}
+
+extension BindOperation {
+    /// The range; its end has been checked.
+    var addresses: Range<UInt64> { address..<(address &+ range) }
+}
+
+extension DeviceVM {
+    /// The sparse regions, ascending: what lies under the mappings there.
+    public var sparseRegions: [Range<UInt64>] { lock.withLock { sparse.regions } }
+}

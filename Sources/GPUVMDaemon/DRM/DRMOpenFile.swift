@@ -1,0 +1,104 @@
+import Device
+import Fencing
+import Logging
+import WireProtocol
+
+/// An open file of a DRM node: its ioctls come on streams, one for each process or thread in it.
+///
+/// The session's thread receives the streams; each has a thread of its own, so that one that is busy
+/// holds up nobody else. The end of the connection is the last close of the file: all streams end
+/// then, whoever holds them, and everything that the file had is released.
+///
+/// Threading: every method may be called from any thread; ``serve(_:_:)`` once.
+final class DRMOpenFile: Sendable {
+    /// The most streams of a file, a thread each.
+    static let maximumStreams = 1024
+
+    let file: NouveauFile
+    let server: SessionServer
+    let logger: Logger
+
+    private struct State {
+        var streams: [UInt64: DRMStream] = [:]
+        var lastStream: UInt64 = 0
+        var isEnding = false
+    }
+
+    private let state = Guarded(.daemon, State())
+    private let changed = Condition()
+
+    init(_ file: NouveauFile, counters server: SessionServer, logger: Logger) {
+        self.file = file
+        self.server = server
+        self.logger = logger
+    }
+
+    /// The number of streams.
+    var streamCount: Int { state.withLock { $0.streams.count } }
+
+    /// Takes streams until the connection ends, then releases everything.
+    func serve(_ session: Session, _ buffer: borrowing MessageBuffer) {
+        do throws(WireError) {
+            while let received = try session.socket.receive(into: buffer) {
+                try accept(received)
+            }
+        } catch {
+            logger.debug("open file lost", metadata: ["error": "\(error)"])
+        }
+        end()
+    }
+
+    private func accept(_ received: consuming ReceivedMessage) throws(WireError) {
+        var message: IncomingDRMMessage
+        do throws(DecodeFailure) {
+            message = try IncomingDRMMessage(decoding: received)
+        } catch {
+            throw error.error
+        }
+        guard message.opcode == .stream, let end = message.fds.take(0) else {
+            throw .invalid("\(message.opcode) on an open file: it takes streams only")
+        }
+        let socket = UnixSocket(adopting: end)
+        guard socket.isUnixSeqpacket else {
+            throw .invalid("a stream is an end of a SOCK_SEQPACKET pair")
+        }
+        start(socket)
+    }
+
+    private func start(_ socket: UnixSocket) {
+        let stream: DRMStream? = state.withLock { state in
+            guard !state.isEnding, state.streams.count < Self.maximumStreams else { return nil }
+            state.lastStream += 1
+            let stream = DRMStream(id: state.lastStream, socket: socket, file: self)
+            state.streams[stream.id] = stream
+            return stream
+        }
+        guard let stream else {
+            logger.warning(
+                "stream refused", metadata: ["maximum": "\(Self.maximumStreams)"])
+            return socket.shutdown()
+        }
+        guard let thread = RuntimeThread.start(name: "gpuvm-stream", stream.run) else {
+            logger.error("stream refused: the system has no thread left")
+            socket.shutdown()
+            return remove(stream)
+        }
+        thread.detach()
+    }
+
+    func remove(_ stream: DRMStream) {
+        let removed = state.withLock { $0.streams.removeValue(forKey: stream.id) }
+        changed.broadcast()
+        withExtendedLifetime(removed) {}
+    }
+
+    private func end() {
+        let streams = state.withLock { state in
+            state.isEnding = true
+            return Array(state.streams.values)
+        }
+        for stream in streams { stream.cutOff() }
+        file.close()
+        _ = state.wait(on: changed) { $0.streams.isEmpty ? true : nil }
+    }
+}

@@ -1,0 +1,152 @@
+import CWireProtocol
+import Device
+import Fencing
+import Logging
+import SystemPackage
+import WireProtocol
+
+/// A stream of an open file: ioctls and mmaps of one thread of a program, one at a time.
+///
+/// A call that waits is answered from the completion; the thread goes back to receiving, where it
+/// hears of a program that died meanwhile.
+///
+/// Threading: the thread runs ``run()``; ``cutOff()`` may be called from any.
+final class DRMStream: Sendable {
+    let id: UInt64
+    private let socket: UnixSocket
+    private let file: DRMOpenFile
+
+    private struct State {
+        /// The serial of the request that has no reply yet.
+        var current: UInt32?
+        /// How to end it early.
+        var pending: PendingIoctl?
+        var isEnding = false
+    }
+
+    private let state = Guarded(.drmStream, State())
+
+    init(id: UInt64, socket: UnixSocket, file: DRMOpenFile) {
+        self.id = id
+        self.socket = socket
+        self.file = file
+    }
+
+    /// Serves requests until the peer leaves or breaks the framing.
+    @Sendable func run() {
+        let buffer = MessageBuffer()
+        do throws(WireError) {
+            while let received = try socket.receive(into: buffer) { try handle(received) }
+        } catch {
+            file.logger.debug("stream lost", metadata: ["error": "\(error)"])
+        }
+        let pending = state.withLock { state in
+            state.isEnding = true
+            return exchange(&state.pending, with: nil)
+        }
+        pending?.cancel()
+        socket.shutdown()
+        file.remove(self)
+    }
+
+    /// Ends the stream; its thread cleans up.
+    func cutOff() { socket.shutdown() }
+
+    private func handle(_ received: consuming ReceivedMessage) throws(WireError) {
+        file.server.counters.requests.add(1, ordering: .relaxed)
+        var message: IncomingDRMMessage
+        do throws(DecodeFailure) {
+            message = try IncomingDRMMessage(decoding: received)
+        } catch {
+            return refuse(error.opcode, error.serial, error.error)
+        }
+        let serial = message.serial
+        let isFirst = state.withLock { state in
+            guard state.current == nil else { return false }
+            state.current = serial
+            return true
+        }
+        // Whoever talks before it is answered could fill the daemon with waits.
+        guard isFirst else { throw .invalid("a request before the reply to the last one") }
+        do throws(WireError) {
+            switch message.opcode {
+            case .ioctl: try ioctl(&message)
+            case .mmap: try mmap(message)
+            case .open, .stream:
+                throw .invalid("\(message.opcode) on a stream: it takes ioctls and mmaps")
+            }
+        } catch {
+            refuse(message.opcode.rawValue, serial, error)
+        }
+    }
+
+    // MARK: requests
+
+    private func ioctl(_ message: inout IncomingDRMMessage) throws(WireError) {
+        let fds = message.takeFDs()
+        let call = try IoctlMessage.decode(message, fds)
+        let serial = message.serial
+        let pending = file.file.ioctl(call) { [self] reply in
+            answer(serial, ioctlReply: reply)
+        }
+        // The call's descriptors were open so far; whoever needs one longer has a copy.
+        withExtendedLifetime(fds) {}
+        guard let pending else { return }
+        let isLate = state.withLock { state in
+            if state.current == serial { state.pending = pending }
+            return state.isEnding
+        }
+        if isLate { pending.cancel() }
+    }
+
+    private func mmap(_ message: borrowing IncomingDRMMessage) throws(WireError) {
+        var reader = message.reader
+        let request: gpuvm_drm_mmap = try reader.read()
+        var builder = ReplyBuilder(to: .mmap, serial: message.serial)
+        do throws(IoctlError) {
+            let mapped = try file.file.map(offset: request.offset, length: request.length)
+            builder.append(
+                gpuvm_drm_mmap_reply(offset: mapped.offset, result: 0, reserved: 0))
+            builder.attach(borrowing: mapped.descriptor.rawValue, of: mapped.descriptor)
+        } catch {
+            builder.append(gpuvm_drm_mmap_reply(offset: 0, result: -error.errno, reserved: 0))
+        }
+        answer(builder.finishInline())
+    }
+
+    // MARK: replies
+
+    private func answer(_ serial: UInt32, ioctlReply reply: IoctlReply) {
+        do throws(WireError) {
+            answer(try IoctlMessage.encode(reply, serial: serial))
+        } catch {
+            refuse(DRMOpcode.ioctl.rawValue, serial, error)
+        }
+    }
+
+    private func refuse(_ opcode: UInt16, _ serial: UInt32, _ error: WireError) {
+        file.server.counters.failedRequests.add(1, ordering: .relaxed)
+        answer(ReplyBuilder.failure(opcode: opcode, serial: serial, error))
+    }
+
+    /// Sends the reply to the current request without ever blocking; possibly on the signalling path.
+    private func answer(_ message: borrowing OutgoingMessage) {
+        // Before the reply: who has read it may send at once.
+        let pending = state.withLock { state in
+            state.current = nil
+            return exchange(&state.pending, with: nil)
+        }
+        withExtendedLifetime(pending) {}
+        do throws(WireError) {
+            // Its one reply has room, unless the program plays tricks.
+            if try !message.send(on: socket, blocking: false) { socket.shutdown() }
+        } catch {
+            socket.shutdown()
+        }
+    }
+}
+
+extension LockClass {
+    /// A stream's request in progress: completions take it on the signalling path.
+    static let drmStream = LockClass("drm-stream", rank: 96, signallingSafe: true)
+}
