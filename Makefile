@@ -10,7 +10,8 @@ VECTORS := Tests/GPUVMCoreTests/Vectors
 # The thread sanitizer's link step needs lld: gold warns or crashes.
 TSAN := --sanitize=thread --scratch-path .build-tsan -Xswiftc -use-ld=lld
 
-.PHONY: run test ci lint test-tsan test-seeds test-mutants packages docs clean
+.PHONY: run test ci lint shim test-tsan test-seeds test-mutants test-vulkan test-vulkan-next \
+  test-vulkan-program debootstrap packages docs clean
 
 run: packages
 	@echo "== build (release)"
@@ -47,6 +48,28 @@ test-tsan: packages
 # Seeded thread interleavings in a deterministic runtime: exploration, coverage, defects found.
 test-seeds: packages
 	@Tests/run-seeds
+
+# Debian's own, unmodified Mesa NVK on the simulated GPU, in a root file system of its own below
+# .build/roots (made with debootstrap, cached); the next one is Debian sid's. Needs root.
+test-vulkan: packages debootstrap
+	@Tests/run-vulkan trixie
+
+test-vulkan-next: packages debootstrap
+	@Tests/run-vulkan sid
+
+# The same program on Mesa's CPU driver, which executes everything, and on its noop shim, which
+# executes nothing: it must pass on the one and fail on the other.
+test-vulkan-program: packages debootstrap
+	@Tests/run-vulkan-lavapipe trixie
+
+debootstrap:
+	@command -v debootstrap >/dev/null && command -v zstd >/dev/null || { \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	  apt-get install -y -qq --no-install-recommends debootstrap zstd >/dev/null; }
+
+# The library that makes DRM programs believe in the device; gpuvmctl run finds it beside itself.
+shim: packages
+	@$(BUILD) -c release --product gpuvm-drm-shim
 
 # Small deliberate defects, each of which must make a test fail.
 test-mutants: packages

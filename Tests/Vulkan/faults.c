@@ -1,0 +1,73 @@
+// What no program may do, and lavapipe lets pass or dies of: a driver with an MMU behind it loses
+// the device. They run only if they are named.
+#include <stdlib.h>
+#include <string.h>
+
+#include "sparse.h"
+
+// The device is lost at the submission, at the wait for it, or at the next look.
+static void expect_lost(struct gpu *gpu, VkResult submitted, VkFence fence, const char *what) {
+    VkResult result = submitted;
+    if (result == VK_SUCCESS)
+        result = vkWaitForFences(gpu->device, 1, &fence, VK_TRUE, PATIENCE);
+    if (result == VK_SUCCESS)
+        result = vkQueueSubmit(gpu->mover->handle, 0, NULL, VK_NULL_HANDLE);
+    if (result == VK_SUCCESS)
+        result = vkDeviceWaitIdle(gpu->device);
+    REQUIRE(result == VK_ERROR_DEVICE_LOST, "%s: %s instead of a lost device", what,
+            result_name(result));
+}
+
+static VkResult submit(struct gpu *gpu, struct commands *commands, VkFence fence) {
+    commands_end(commands);
+    const VkSubmitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands->buffer,
+    };
+    return vkQueueSubmit(gpu->mover->handle, 1, &info, fence);
+}
+
+static void freed_case(struct gpu *gpu) {
+    struct buffer from = buffer_create(gpu, 1 << 20, LOCAL), to = buffer_create(gpu, 4096, HOST);
+    expect_buffer(gpu, to.handle, to.bytes, to.size, "before");
+    vkFreeMemory(gpu->device, from.memory, NULL);
+    struct commands commands = commands_begin(gpu, gpu->mover);
+    copy(commands.buffer, from.handle, 0, to.handle, 0, to.size);
+    VkFence fence = fence_create(gpu);
+    expect_lost(gpu, submit(gpu, &commands, fence), fence, "a copy from freed memory");
+    // A lost device is not closed in order: the end of the process takes it.
+    pass();
+}
+
+// A bind of more memory than there is.
+static void bind_case(struct gpu *gpu) {
+    sparse_require(gpu);
+    struct random random = random_stream("fault-bind", 0);
+    struct sparse sparse = sparse_create(gpu, 16, SPARSE_RESIDENCY);
+    struct backing backing = backing_create(gpu, gpu->mover, 4, &random);
+    const VkSparseMemoryBind bind = {
+        .resourceOffset = 0,
+        .size = sparse.size,
+        .memory = backing.memories[0],
+        // All of the range lies behind the memory's end, however much the driver rounds it up.
+        .memoryOffset = (VkDeviceSize)1 << 30,
+    };
+    const VkSparseBufferMemoryBindInfo buffer = {sparse.buffer, 1, &bind};
+    const VkBindSparseInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BIND_SPARSE_INFO,
+        .bufferBindCount = 1,
+        .pBufferBinds = &buffer,
+    };
+    VkFence fence = fence_create(gpu);
+    const VkResult result = vkQueueBindSparse(gpu->binder->handle, 1, &info, fence);
+    expect_lost(gpu, result, fence, "a bind behind the end of its memory");
+    // A lost device is not closed in order: the end of the process takes it.
+    pass();
+}
+
+const struct test_case fault_cases[] = {
+    {"fault-freed-memory", "a copy from freed memory loses the device", freed_case, true},
+    {"fault-bind", "a bind behind its memory's end loses the device", bind_case, true},
+    {0},
+};
