@@ -65,7 +65,8 @@ import WireProtocol
         ]
         for (name, stride, bytes) in records { #expect(stride == bytes, "\(name)") }
         // 1.1 adds these.
-        #expect(Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList, .drmInfo])
+        #expect(
+            Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList, .drmInfo])
         #expect(Opcode.drmInfo.shapes.reply.fixedBytes == 128)
         #expect(Opcode.memoryInfo.shapes.reply.fixedBytes == 128)
         #expect(MemoryLayout<gpuvm_bo_record>.stride == 120)
