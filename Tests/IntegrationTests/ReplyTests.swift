@@ -30,6 +30,9 @@ import WireProtocol
 
         /// Leaves exactly `count` numbers for new descriptors.
         func leave(_ count: Int) throws {
+            // The daemon closes the pipe of its readiness right after it has said so.
+            let deadline = Runtime.deadline(after: 10_000_000_000)
+            while hasPipe(), Runtime.now() < deadline { sched_yield() }
             let directory = try #require(opendir("/proc/\(pid)/fd"))
             defer { closedir(directory) }
             var open = Set<Int>()
@@ -49,6 +52,16 @@ import WireProtocol
                 end += 1
             }
             try set(rlimit(rlim_cur: rlim_t(end), rlim_max: before.rlim_max))
+        }
+
+        private func hasPipe() -> Bool {
+            (3..<64).contains { number in
+                var target = [UInt8](repeating: 0, count: 64)
+                let count = target.withUnsafeMutableBytes {
+                    readlink("/proc/\(pid)/fd/\(number)", $0.baseAddress!, $0.count)
+                }
+                return count > 0 && target.starts(with: "pipe:".utf8)
+            }
         }
 
         func lift() throws { try set(before) }

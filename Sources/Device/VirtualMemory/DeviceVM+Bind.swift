@@ -33,8 +33,14 @@ extension DeviceVM {
     func unmapUnheld(_ buffer: BufferObject) {
         let request = BindRequest(
             operations: [BindOperation(.unmapAll, buffer: buffer)], queue: driverQueue,
-            queueHandle: 0, inFences: [], recordsOperations: false, tableQuota: 0)
-        if (try? bind(request, usage: .kernel, publish: { _ in })) == nil { dropUnheld(buffer) }
+            queueHandle: 0, inFences: [], recordsOperations: false, tableQuota: .max)
+        do throws(DeviceError) {
+            _ = try bind(request, usage: .kernel, publish: { _ in })
+        } catch {
+            // Sparse regions take page tables to show again; without any the VM is wrong, and loud.
+            if case .pageTables = error { fail(error.errno) }
+            dropUnheld(buffer)
+        }
     }
 
     /// Takes a buffer out of the tree of a VM that executes no binds any more: it was banned, or its

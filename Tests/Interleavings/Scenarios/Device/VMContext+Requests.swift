@@ -149,15 +149,27 @@ extension VMContext {
         run.count("refused")
     }
 
+    /// A prefetch of whatever is mapped, or of what its own array maps, unmaps and maps again.
     func prefetch() {
         let range = randomRange(Self.pageCount)
-        bind(
-            [
-                BindOperation(
-                    .prefetch, address: address(range.lowerBound),
-                    range: UInt64(range.count) * Self.pageBytes)
-            ], mayLackMemory: !fits
-        ) {}
+        let prefetch = BindOperation(
+            .prefetch, address: address(range.lowerBound),
+            range: UInt64(range.count) * Self.pageBytes)
+        guard random.chance(2), let buffer = buffers.randomElement(using: &random),
+            let handle = buffer.handle, let object = try? client.buffer(handle)
+        else { return bind([prefetch], mayLackMemory: !fits) {} }
+        let at = random.below(Self.pageCount - buffer.pages)
+        let map = BindOperation(
+            .map, address: address(at), range: UInt64(buffer.pages) * Self.pageBytes,
+            buffer: object)
+        let unmapsFirst = random.chance(2)
+        let unmap = BindOperation(.unmapAll, buffer: object)
+        bind((unmapsFirst ? [unmap] : []) + [map, prefetch], mayLackMemory: true) {
+            if unmapsFirst { forget(buffer) }
+            for page in 0..<buffer.pages {
+                pages[at + page] = .buffer(buffer, page: page, isReadOnly: false)
+            }
+        }
     }
 
     func bind(

@@ -54,6 +54,8 @@ final class VMContext {
     var closed: [BufferModel] = []
     var pages: [Page?] = Array(repeating: nil, count: VMContext.pageCount)
     var pending: [Pending] = []
+    /// Whether the VM has the sparse region of ``sparseRegion()``.
+    var hasSparseRegion = false
     /// The VM is unusable: a bind job failed or its jobs were cancelled.
     var isDead = false
     /// What was asked for and is not there: the context does nothing.
@@ -88,6 +90,8 @@ final class VMContext {
         case 8: prefetch()
         case 9: random.chance(3) ? bindWrongly() : settle()
         case 10 where random.chance(3): reopen()
+        case 10: sparseRegion()
+        case 11 where random.chance(2): sparseRegion()
         case 11 where random.chance(3): executeFault()
         default: execute()
         }
@@ -132,6 +136,7 @@ final class VMContext {
         timeline = point.handle
         lastPoint = 0
         lastJobPoint = 0
+        hasSparseRegion = false
         bindQueue = 0
         if random.chance(2) {
             bindQueue =
