@@ -17,6 +17,38 @@ let signals = Target.Dependency.product(
 let arguments = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
 
+// The DRM shim has its own way of linking, which knows no sanitizer: Tests/run-tsan leaves it out.
+let hasShim = Context.environment["GPUVM_SANITIZED"] == nil
+let shimProducts: [Product] =
+    hasShim ? [.library(name: "gpuvm-drm-shim", type: .dynamic, targets: ["DRMShim"])] : []
+let shimTargets: [Target] =
+    hasShim
+    ? [
+        // Preloaded into programs that know nothing of us: C, and libc only. The linker's list of
+        // run-time libraries is replaced by an empty one; nothing may depend on this target, or it
+        // would interpose in that program.
+        .target(
+            name: "DRMShim", dependencies: ["CWireProtocol"], exclude: ["link"],
+            cSettings: [
+                .unsafeFlags([
+                    "-O2", "-fvisibility=hidden", "-Wall", "-Wextra",
+                    "-Wno-missing-field-initializers",
+                ])
+            ],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-nostartfiles", "-static-stdlib", "-resource-dir",
+                    Context.packageDirectory + "/Sources/DRMShim/link",
+                ])
+            ]),
+        .executableTarget(
+            name: "DRMShimProbe", dependencies: ["CWireProtocol"],
+            path: "Tests/DRMShimTests/Probe"),
+        .testTarget(
+            name: "DRMShimTests", dependencies: ["DRMShimProbe"], exclude: ["Probe"],
+            swiftSettings: strict),
+    ] : []
+
 let package = Package(
     name: "gpuvmd",
     products: [
@@ -24,8 +56,7 @@ let package = Package(
         .executable(name: "gpuvmctl", targets: ["gpuvmctl"]),
         .library(name: "GPUVMClient", targets: ["GPUVMClient"]),
         .library(name: "GPUVMCore", targets: ["GPUVMCore"]),
-        .library(name: "gpuvm-drm-shim", type: .dynamic, targets: ["DRMShim"]),
-    ],
+    ] + shimProducts,
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -81,24 +112,6 @@ let package = Package(
             name: "gpuvmctl",
             dependencies: ["GPUVMClient", "VectorTool", "WireProtocol", "Fencing", arguments],
             swiftSettings: strict),
-
-        // Preloaded into programs that know nothing of us: C, and libc only. The linker's list of
-        // run-time libraries is replaced by an empty one; nothing may depend on this target, or it
-        // would interpose in that program.
-        .target(
-            name: "DRMShim", dependencies: ["CWireProtocol"], exclude: ["link"],
-            cSettings: [
-                .unsafeFlags([
-                    "-O2", "-fvisibility=hidden", "-Wall", "-Wextra",
-                    "-Wno-missing-field-initializers",
-                ])
-            ],
-            linkerSettings: [
-                .unsafeFlags([
-                    "-nostartfiles", "-static-stdlib", "-resource-dir",
-                    Context.packageDirectory + "/Sources/DRMShim/link",
-                ])
-            ]),
 
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         // Explores seeded thread interleavings in a deterministic runtime; a program, because that
@@ -161,12 +174,6 @@ let package = Package(
                 "CWireProtocol", logging,
             ],
             swiftSettings: strict),
-        .executableTarget(
-            name: "DRMShimProbe", dependencies: ["CWireProtocol"],
-            path: "Tests/DRMShimTests/Probe"),
-        .testTarget(
-            name: "DRMShimTests", dependencies: ["DRMShimProbe"], exclude: ["Probe"],
-            swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(
             name: "IntegrationTests",
@@ -176,5 +183,5 @@ let package = Package(
                 "CPlatform", "Fencing", "gpuvmd", "gpuvmctl",
             ],
             swiftSettings: strict),
-    ]
+    ] + shimTargets
 )
