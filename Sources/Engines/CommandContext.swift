@@ -15,7 +15,7 @@ import PageTables
 ///
 /// Threading: created anywhere, then used by one thread at a time; ``failure`` may be read when
 /// the job has ended.
-public final class CommandContext: @unchecked Sendable {
+public final class CommandContext: EngineContext, @unchecked Sendable {
     /// The engine that executes it.
     public let engine: CommandEngine
     /// Where its addresses lead.

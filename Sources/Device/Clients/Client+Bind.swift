@@ -38,11 +38,32 @@ extension Client {
         let request = DeviceVM.BindRequest(
             operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
             recordsOperations: recordsOperations, tableQuota: freeTables)
+        return try carryOut(request, on: vm, queue: queueID, outPoints)
+    }
+
+    /// As ``bind(vm:queue:operations:waits:signals:recordsOperations:)`` on the VM's own queue, the
+    /// fences and points resolved by the caller.
+    func bind(
+        _ operations: [BindOperation], in vm: DeviceVM, inFences: [Fence],
+        outPoints: [PreparedSignal]
+    ) throws(DeviceError) -> Fence {
+        try DeviceVM.check(operations)
+        try checkJobQuota(operations: operations.count)
+        let request = DeviceVM.BindRequest(
+            operations: operations, queue: vm.defaultBindQueue, queueHandle: 0,
+            inFences: inFences, recordsOperations: false, tableQuota: freeTables)
+        return try carryOut(request, on: vm, queue: 0, outPoints).fence
+    }
+
+    private func carryOut(
+        _ request: DeviceVM.BindRequest, on vm: DeviceVM, queue: UInt32,
+        _ outPoints: [PreparedSignal]
+    ) throws(DeviceError) -> BindResult {
         defer { device.unmapUnheldBuffers() }
-        let held = try hold(operations)
+        let held = try hold(request.operations)
         defer { for buffer in held { buffer.releaseHardReference() } }
         let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
-        remember(bound.job, bound.result.fence, engineClass: .bind, queue: queueID)
+        remember(bound.job, bound.result.fence, engineClass: .bind, queue: queue)
         return bound.result
     }
 

@@ -145,8 +145,28 @@ extension Client {
         try checkJobQuota()
         let inFences = try resolve(waits: waits)
         let outPoints = try prepare(signals: signals)
+        let context = CommandContext(
+            engine: engine.commands, space: queue.vm.addressSpace, batches: batches)
+        return try submit(
+            context, to: queue, handle: handle, inFences: inFences, outPoints: outPoints)
+    }
+
+    /// Submits what an engine executes to an exec queue, its fences and points resolved.
+    ///
+    /// The caller has asked ``checkJobQuota(operations:)``.
+    ///
+    /// - Parameters:
+    ///   - handle: The client's of the queue, for messages.
+    ///   - inFences: Gate the job.
+    ///   - outPoints: What the job's fence becomes.
+    /// - Throws: ENOENT for the VM, ECANCELED for a banned queue, ENOSPC and ENOMEM for memory; then
+    ///   nothing has changed.
+    func submit(
+        _ context: some EngineContext, to queue: DeviceQueue, handle: UInt32, inFences: [Fence],
+        outPoints: [PreparedSignal]
+    ) throws(DeviceError) -> Fence {
         try device.failures.check("make the job")
-        let body = ExecJob(queue: queue, engine: engine, batches: batches, usage: usage)
+        let body = ExecJob(queue: queue, context: context, usage: usage)
         let job = Job(body: body)
         for fence in inFences { job.addDependency(fence) }
         defer { device.unmapUnheldBuffers() }

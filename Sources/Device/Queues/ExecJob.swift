@@ -6,24 +6,22 @@ import Scheduling
 import Synchronization
 
 // @unchecked: after submission only the engine's thread that has the queue touches the fields.
-/// A job of an exec queue: command streams for a copy engine, executed quantum by quantum.
+/// A job of an exec queue: commands for a copy engine, in the language of the native protocol or of a
+/// personality, executed quantum by quantum.
 ///
 /// It keeps the VM, whose page table is the only way to memory, until it ends; and nothing else: what
 /// a client unmaps while the job flies, the job faults on, as on hardware.
-final class ExecJob: JobBody, @unchecked Sendable {
+final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
     /// Nil once the job has been released.
     private var queue: DeviceQueue?
-    private let context: CommandContext
+    private let context: Context
     private let usage: ClientUsage
     private var faultID: UInt64 = 0
     private var timedOut = false
 
-    init(
-        queue: DeviceQueue, engine: CopyEngine, batches: [CommandBatch], usage: ClientUsage
-    ) {
+    init(queue: DeviceQueue, context: Context, usage: ClientUsage) {
         self.queue = queue
-        context = CommandContext(
-            engine: engine.commands, space: queue.vm.addressSpace, batches: batches)
+        self.context = context
         self.usage = usage
         usage.jobsInFlight.add(1, ordering: .relaxed)
     }
@@ -35,7 +33,7 @@ final class ExecJob: JobBody, @unchecked Sendable {
     }
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
-        let outcome = context.run(shouldStop: { slice.isOver })
+        let outcome = context.run(EngineQuantum(), shouldStop: { slice.isOver })
         if context.wroteSemaphore {
             context.clearSemaphoreWrites()
             slice.noteSemaphoreWrite()

@@ -17,7 +17,7 @@ import PageTables
 ///
 /// Threading: created anywhere, then used by one thread at a time; the jobs of a channel run one
 /// after the other. ``failure`` may be read when the job has ended.
-public final class NVIDIAContext: @unchecked Sendable {
+public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     /// What a method leads to.
     enum Progress {
         case done

@@ -132,7 +132,13 @@ extension NouveauFile {
         let inFences = try inFences(frame.call, at: 16, count: frame.read(8))
         let outPoints = try outPoints(frame.call, at: 24, count: frame.read(12))
         do throws(DeviceError) {
-            _ = try client.push(pushes, to: execution, inFences: inFences, outPoints: outPoints)
+            try client.checkJobQuota()
+            let context = NVIDIAContext(
+                engine: execution.engine, channel: execution.channel,
+                space: execution.queue.vm.addressSpace, pushes: pushes)
+            _ = try client.submit(
+                context, to: execution.queue, handle: execution.handle, inFences: inFences,
+                outPoints: outPoints)
         } catch {
             throw lost(error)
         }

@@ -1,0 +1,19 @@
+/// The execution of one job on an engine, whatever commands it understands.
+///
+/// Threading: created anywhere, then used by one thread at a time; ``failure`` may be read when the
+/// job has ended.
+public protocol EngineContext: AnyObject, Sendable {
+    /// What stopped it, if something did.
+    var failure: EngineFailure? { get }
+    /// Whether memory that others may wait for was written since ``clearSemaphoreWrites()``.
+    var wroteSemaphore: Bool { get }
+
+    /// Forgets ``wroteSemaphore``.
+    func clearSemaphoreWrites()
+    /// Executes the next quantum; called again until it is done or has failed.
+    ///
+    /// - Parameters:
+    ///   - quantum: How much at most.
+    ///   - shouldStop: Asked between any two pieces of work; true ends the quantum.
+    func run(_ quantum: EngineQuantum, shouldStop: () -> Bool) -> EngineOutcome
+}
