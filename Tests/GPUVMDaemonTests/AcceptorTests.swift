@@ -2,13 +2,14 @@ import Fencing
 import Glibc
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 import WireProtocol
 
 @testable import GPUVMDaemon
 
 @Suite struct AcceptorTests {
-    private func listener(_ directory: borrowing TemporaryDirectory) throws -> UnixSocket {
+    private func listener(_ directory: TemporaryDirectory) throws -> UnixSocket {
         let socket = try UnixSocket.listen(path: "\(directory.path)/s")
         _ = fcntl(socket.rawValue, F_SETFL, O_NONBLOCK)
         return socket

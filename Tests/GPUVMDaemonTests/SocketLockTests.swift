@@ -1,6 +1,7 @@
 import Fencing
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 import WireProtocol
 

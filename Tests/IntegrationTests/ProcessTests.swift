@@ -3,6 +3,7 @@ import Fencing
 import Foundation
 import GPUVMClient
 import Glibc
+import TestSupport
 import Testing
 import WireProtocol
 

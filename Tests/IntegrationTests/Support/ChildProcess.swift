@@ -1,6 +1,7 @@
 import Fencing
 import GPUVMClient
 import Glibc
+import TestSupport
 import Testing
 import WireProtocol
 

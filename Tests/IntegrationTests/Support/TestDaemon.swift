@@ -2,6 +2,7 @@ import CWireProtocol
 import Fencing
 import GPUVMClient
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Device
