@@ -73,35 +73,6 @@ struct DemoRunTests {
 
     // MARK: As processes
 
-    /// gpuvmctl lies beside the tests.
-    private func program() throws -> String {
-        let own = try #require(ChildProcess.ownPath())
-        return String(own[...(try #require(own.lastIndex(of: "/")))] + "gpuvmctl")
-    }
-
-    private func gpuvmctl(_ arguments: [String]) throws -> (ChildProcess.Exit, String) {
-        try output(of: try program(), arguments)
-    }
-
-    /// Runs a program and collects what it prints.
-    private func output(
-        of program: String, _ arguments: [String]
-    ) throws -> (ChildProcess.Exit, String) {
-        var ends: [Int32] = [-1, -1]
-        try #require(pipe(&ends) == 0)
-        defer { close(ends[0]) }
-        let child = try ChildProcess(program, arguments, fds: [(STDOUT_FILENO, ends[1])])
-        close(ends[1])
-        var output: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(ends[0], &buffer, buffer.count)
-            if count <= 0 { break }
-            output += buffer.prefix(count)
-        }
-        return (child.wait(), String(decoding: output, as: UTF8.self))
-    }
-
     @Test func clientProcessTalksToARunningDaemon() throws {
         try withDaemon { path in
             let (exit, output) = try gpuvmctl(["demo", "--socket", path, "--seed", "5"])
@@ -122,7 +93,7 @@ struct DemoRunTests {
             of: "/usr/bin/env",
             [
                 "-u", "GPUVM_SOCKET", "-u", "XDG_RUNTIME_DIR", "TMPDIR=\(directory)",
-                try program(), "demo", "--json",
+                try gpuvmctlPath(), "demo", "--json",
             ])
         #expect(exit == .status(0))
         #expect(output.hasPrefix("{\n  \"schema_version\": 1,\n  \"verdict\": \"pass\","))

@@ -99,24 +99,6 @@ struct PressureRunTests {
 
     // MARK: As processes
 
-    private func gpuvmctl(_ arguments: [String]) throws -> (ChildProcess.Exit, String) {
-        let own = try #require(ChildProcess.ownPath())
-        let program = String(own[...(try #require(own.lastIndex(of: "/")))] + "gpuvmctl")
-        var ends: [Int32] = [-1, -1]
-        try #require(pipe(&ends) == 0)
-        defer { close(ends[0]) }
-        let child = try ChildProcess(program, arguments, fds: [(STDOUT_FILENO, ends[1])])
-        close(ends[1])
-        var output: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(ends[0], &buffer, buffer.count)
-            if count <= 0 { break }
-            output += buffer.prefix(count)
-        }
-        return (child.wait(), String(decoding: output, as: UTF8.self))
-    }
-
     @Test func threeProcessesAndAPrivateDaemon() throws {
         let (exit, output) = try gpuvmctl([
             "demo", "--pressure", "--vram", "16MiB", "--working-set", "6MiB", "--rounds", "3",
