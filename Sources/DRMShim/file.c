@@ -67,14 +67,13 @@ int shim_send(
     return 0;
 }
 
-static int handshake(int fd, const struct shim_node *node) {
-    bool render = minor(node->rdev) >= 128;
+static int handshake(int fd, uint32_t kind, unsigned minor_number) {
     struct gpuvm_drm_open body = {
         .magic = GPUVM_PROTOCOL_MAGIC,
         .major = GPUVM_PROTOCOL_MAJOR,
         .minor = GPUVM_PROTOCOL_MINOR,
-        .node = render ? GPUVM_DRM_RENDER : GPUVM_DRM_PRIMARY,
-        .minor_number = minor(node->rdev),
+        .node = kind,
+        .minor_number = minor_number,
     };
     memcpy(
         body.name, program_invocation_short_name,
@@ -106,37 +105,48 @@ static int handshake(int fd, const struct shim_node *node) {
     return 0;
 }
 
-int shim_open_node(const struct shim_node *node, int flags) {
+static int find_daemon(struct sockaddr_un *address) {
     const struct shim_config config = shim_config();
+    size_t length = config.socket ? strlen(config.socket) : 0;
+    // A node without its driver: what open(2) answers for a device that is not there.
+    if (length == 0 || length >= sizeof address->sun_path) {
+        shim_debug("%s names no socket of a daemon", GPUVM_SHIM_ENV_SOCKET);
+        return -ENXIO;
+    }
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, config.socket, length);
+    return 0;
+}
+
+static int connect_daemon(int fd, const struct sockaddr_un *address) {
+    while (syscall(SYS_connect, fd, address, sizeof *address) < 0) {
+        if (errno == EINTR)
+            continue;
+        shim_debug("no daemon at %s: %s", address->sun_path, strerrordesc_np(errno));
+        return errno == EACCES || errno == EPERM ? -EACCES : -ENXIO;
+    }
+    return 0;
+}
+
+int shim_open_node(const struct shim_node *node, int flags) {
     if (flags & O_DIRECTORY)
         return -ENOTDIR;
     if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
         return -EEXIST;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = config.socket ? strlen(config.socket) : 0;
-    // A node without its driver: what open(2) answers for a device that is not there.
-    if (length == 0 || length >= sizeof address.sun_path) {
-        shim_debug("%s names no socket of a daemon", GPUVM_SHIM_ENV_SOCKET);
-        return -ENXIO;
-    }
-    memcpy(address.sun_path, config.socket, length);
+    struct sockaddr_un address;
+    int result = find_daemon(&address);
+    if (result < 0)
+        return result;
     int fd = (int)syscall(
         SYS_socket, AF_UNIX, SOCK_SEQPACKET | (flags & O_CLOEXEC ? SOCK_CLOEXEC : 0), 0);
     if (fd < 0)
         return -errno;
-    int result = name_socket(fd, node->rdev);
+    result = name_socket(fd, node->rdev);
+    if (result == 0)
+        result = connect_daemon(fd, &address);
     if (result == 0) {
-        long connected;
-        do {
-            connected = syscall(SYS_connect, fd, &address, sizeof address);
-        } while (connected < 0 && errno == EINTR);
-        if (connected < 0) {
-            shim_debug("no daemon at %s: %s", config.socket, strerrordesc_np(errno));
-            result = errno == EACCES || errno == EPERM ? -EACCES : -ENXIO;
-        }
-    }
-    if (result == 0) {
-        result = handshake(fd, node);
+        unsigned number = minor(node->rdev);
+        result = handshake(fd, number >= 128 ? GPUVM_DRM_RENDER : GPUVM_DRM_PRIMARY, number);
         if (result < 0)
             shim_debug("the daemon refuses the open: %s", strerrordesc_np(-result));
         if (result == -ECONNRESET)
@@ -151,6 +161,53 @@ int shim_open_node(const struct shim_node *node, int flags) {
     shim_hint_set(fd);
     shim_stream_sweep();
     return fd;
+}
+
+static uint64_t inode_of(int fd) {
+    struct stat status;
+    return syscall(SYS_fstat, fd, &status) == 0 ? status.st_ino : 0;
+}
+
+static int make_control_file(void) {
+    struct sockaddr_un address;
+    int result = find_daemon(&address);
+    if (result < 0)
+        return result;
+    int fd = (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    result = connect_daemon(fd, &address);
+    if (result == 0)
+        result = handshake(fd, GPUVM_DRM_DESCRIPTORS, 0);
+    if (result == 0)
+        return shim_move_high(fd);
+    syscall(SYS_close, fd);
+    return result;
+}
+
+int shim_control_file(uint64_t *inode) {
+    // The descriptor in the lower half, plus 1, and the lower half of its inode's number: what the
+    // program closed behind our backs, or a program's copy of it in a number used again, is not it.
+    static _Atomic uint64_t kept;
+    for (;;) {
+        uint64_t known = atomic_load(&kept);
+        if (known != 0) {
+            int fd = (int)(uint32_t)known - 1;
+            *inode = inode_of(fd);
+            if (*inode != 0 && (uint32_t)*inode == known >> 32)
+                return fd;
+        }
+        int fd = make_control_file();
+        if (fd < 0)
+            return fd;
+        *inode = inode_of(fd);
+        uint64_t made = (uint64_t)(uint32_t)*inode << 32 | (uint32_t)(fd + 1);
+        if (atomic_compare_exchange_strong(&kept, &known, made)) {
+            shim_stream_control(fd);
+            return fd;
+        }
+        syscall(SYS_close, fd);  // another thread was first
+    }
 }
 
 // Another user's process can name its sockets as it likes, but is not the daemon.

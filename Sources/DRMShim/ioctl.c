@@ -5,10 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "ioctl_table.h"
 
 #define DRM_TYPE 'd'
+#define SYNC_TYPE '>'
+#define DMA_BUF_TYPE 'b'
 
 static char zeros[8];
 static char scratch[8];  // where padding and pointers of a reply go; never read
@@ -18,6 +21,8 @@ struct call {
     uintptr_t argument;
     size_t bytes;             // of the argument
     char *copy;               // the argument as it was
+    int subject;              // the descriptor that it is on, if not an open file; -1
+    bool text;                // the argument is text, and the only block
     struct gpuvm_drm_block blocks[SHIM_MAX_RULES];
     uintptr_t memory[SHIM_MAX_RULES];  // where the blocks lie
     bool reads, writes;       // the kernel reads the argument, writes it
@@ -86,18 +91,23 @@ static void add_argument(const struct call *call, struct iovec *pieces, size_t *
     add(pieces, count, scratch, padding(call->bytes));
 }
 
-static int take_fd(const struct call *call, int *fd, size_t *count) {
+// The descriptors that go with the call: the one that it is on if it is no open file, then the one
+// that the argument names.
+static int take_fds(const struct call *call, int fds[2], size_t *count) {
     const struct shim_fd_rule *rule = &call->rule->fd;
     *count = 0;
+    if (call->subject >= 0)
+        fds[(*count)++] = call->subject;
     if (rule->direction != SHIM_FD_IN)
         return 0;
-    *fd = (int32_t)field(call, rule->offset, 4);
-    *count = 1;
-    return syscall(SYS_fcntl, *fd, F_GETFD) < 0 ? -rule->bad : 0;
+    int fd = (int32_t)field(call, rule->offset, 4);
+    fds[(*count)++] = fd;
+    return syscall(SYS_fcntl, fd, F_GETFD) < 0 ? -rule->bad : 0;
 }
 
 static int give_fd(const struct call *call, int result, struct shim_request *request) {
-    const struct shim_fd_rule *rule = &call->rule->fd;
+    const struct shim_fd_rule *rule =
+        call->rule->fd.direction == SHIM_FD_OUT ? &call->rule->fd : &call->rule->fd2;
     bool wanted = rule->direction == SHIM_FD_OUT && result >= 0;
     while (request->received_count > (wanted ? 1 : 0))
         syscall(SYS_close, request->received[--request->received_count]);
@@ -113,21 +123,23 @@ static int give_fd(const struct call *call, int result, struct shim_request *req
         flags = field(call, rule->cloexec_offset, 4);
     if (!(flags & O_CLOEXEC))
         syscall(SYS_fcntl, fd, F_SETFD, 0);
-    if (call->writes)
-        memcpy((void *)(call->argument + rule->offset), &fd, sizeof fd);
+    if (call->writes && shim_copy_out(call->argument + rule->offset, &fd, sizeof fd) < 0) {
+        syscall(SYS_close, fd);
+        return -EFAULT;
+    }
     return result;
 }
 
 static int forward(int file, uint64_t inode, uint32_t number, struct call *call) {
-    int fd;
-    struct shim_request request = {.opcode = GPUVM_DRM_IOCTL, .fds = &fd};
-    int result = find_blocks(call);
+    int fds[2];
+    struct shim_request request = {.opcode = GPUVM_DRM_IOCTL, .fds = fds};
+    int result = call->text ? 0 : find_blocks(call);
     if (result == 0)
-        result = take_fd(call, &fd, &request.fd_count);
+        result = take_fds(call, fds, &request.fd_count);
     if (result < 0)
         return result;
 
-    unsigned blocks = call->rule->block_count;
+    unsigned blocks = call->text ? 1 : call->rule->block_count;
     struct gpuvm_drm_ioctl body = {
         .request = number, .arg_bytes = (uint32_t)call->bytes, .block_count = blocks};
     if (syscall(SYS_fcntl, file, F_GETFL) & O_NONBLOCK)
@@ -162,7 +174,7 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
     result = shim_call(file, inode, &request);
     if (result == SHIM_REJECTED) {
         int error = errno;
-        if (call->writes)
+        if (call->writes && !call->rule->unknown)
             memcpy((void *)call->argument, call->copy, call->bytes);
         return -error;
     }
@@ -174,9 +186,23 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
     return give_fd(call, reply.result, &request);
 }
 
-int shim_ioctl(int fd, uint64_t inode, uint32_t request, uintptr_t argument) {
-    int saved = errno;
-    const struct shim_ioctl_rule *rule = shim_ioctl_rule(_IOC_NR(request));
+static void explain(int fd, uint32_t number, const struct call *call, int result) {
+    char blocks[96] = "";
+    size_t used = 0;
+    for (unsigned index = 0; index < call->rule->block_count && used < sizeof blocks; index++)
+        used += (size_t)snprintf(
+            blocks + used, sizeof blocks - used, " [%u bytes at +%u]", call->blocks[index].bytes,
+            call->blocks[index].pointer_offset);
+    shim_debug(
+        "ioctl(%d, %s (0x%08x), 0x%lx)%s = %d%s%s", fd, call->rule->name, number,
+        (unsigned long)call->argument, blocks, result < 0 ? -1 : result, result < 0 ? " " : "",
+        result < 0 ? strerrorname_np(-result) : "");
+}
+
+// On an open file, or on a descriptor that one gave out (`subject`).
+static int carry_out(
+    int file, uint64_t inode, int subject, const struct shim_ioctl_rule *rule, uint32_t request,
+    uintptr_t argument) {
     // As the kernel: the direction is what program and driver agree on.
     unsigned direction = rule->any_direction ? _IOC_READ | _IOC_WRITE
                                              : _IOC_DIR(request) & rule->direction;
@@ -184,27 +210,47 @@ int shim_ioctl(int fd, uint64_t inode, uint32_t request, uintptr_t argument) {
         .rule = rule,
         .argument = argument,
         .bytes = _IOC_SIZE(request),
+        .subject = subject,
+        .text = rule->text != 0,
         .reads = direction & _IOC_WRITE,
         .writes = direction & _IOC_READ,
     };
-    char copy[call.bytes + 8];
+    char copy[call.bytes + 8], text[256];
     memset(copy, 0, call.bytes + 8);
     call.copy = copy;
-    int result = call.reads ? shim_copy_in(copy, argument, call.bytes) : 0;
-    if (result == 0)
-        result = forward(fd, inode, request, &call);
-    if (UNLIKELY(shim_config().debug)) {
-        char blocks[96] = "";
-        size_t used = 0;
-        for (unsigned index = 0; index < rule->block_count && used < sizeof blocks; index++)
-            used += (size_t)snprintf(
-                blocks + used, sizeof blocks - used, " [%u bytes at +%u]", call.blocks[index].bytes,
-                call.blocks[index].pointer_offset);
-        shim_debug(
-            "ioctl(%d, %s (0x%08x), 0x%lx)%s = %d%s%s", fd, rule->name, request,
-            (unsigned long)argument, blocks, result < 0 ? -1 : result, result < 0 ? " " : "",
-            result < 0 ? strerrorname_np(-result) : "");
+    int result = 0;
+    if (call.text) {
+        ssize_t length = shim_copy_string(text, (const char *)argument, rule->text);
+        if (length < 0)
+            result = length == -ENAMETOOLONG ? -EINVAL : (int)length;
+        call.memory[0] = (uintptr_t)text;
+        call.blocks[0] = (struct gpuvm_drm_block){
+            .pointer_offset = (uint32_t)call.bytes,
+            .bytes = (uint32_t)length + 1,
+            .flags = GPUVM_DRM_BLOCK_IN,
+        };
+    } else if (call.reads) {
+        result = shim_copy_in(copy, argument, call.bytes);
     }
+    if (rule->unknown) {
+        // The daemon counts it and says what the kernel would say, whatever the argument is; one
+        // that knows more than this table has its answer delivered.
+        bool wanted = call.writes;
+        call.writes = false;
+        result = forward(file, inode, request, &call);
+        if (result >= 0 && wanted && shim_copy_out(argument, copy, call.bytes) < 0)
+            result = -EFAULT;
+    } else if (result == 0) {
+        result = forward(file, inode, request, &call);
+    }
+    if (UNLIKELY(shim_config().debug))
+        explain(subject < 0 ? file : subject, request, &call, result);
+    return result;
+}
+
+int shim_ioctl(int fd, uint64_t inode, uint32_t request, uintptr_t argument) {
+    int saved = errno;
+    int result = carry_out(fd, inode, -1, shim_ioctl_rule(_IOC_NR(request)), request, argument);
     errno = saved;
     return shim_result(result);
 }
@@ -216,12 +262,51 @@ static SLOW int slow_ioctl(int fd, unsigned long request, void *argument) {
     return shim_ioctl(fd, inode, (uint32_t)request, (uintptr_t)argument);
 }
 
+// What can be one of ours: an end of a nameless pair, or a memfd that nobody can resize. Whether it
+// is, the daemon knows.
+static bool is_candidate(int fd, enum shim_descriptor kind) {
+    struct stat status;
+    int saved = errno;
+    bool candidate = syscall(SYS_fstat, fd, &status) == 0;
+    if (candidate && kind == SHIM_SYNC_FILE) {
+        int type = 0;
+        socklen_t bytes = sizeof type;
+        candidate = S_ISSOCK(status.st_mode)
+            && syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0
+            && type == SOCK_SEQPACKET;
+    } else if (candidate) {
+        const long sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+        long seals = S_ISREG(status.st_mode) ? syscall(SYS_fcntl, fd, F_GET_SEALS) : -1;
+        candidate = seals >= 0 && (seals & sealed) == sealed;
+    }
+    errno = saved;
+    return candidate;
+}
+
+static SLOW int descriptor_ioctl(int fd, unsigned long request, void *argument) {
+    enum shim_descriptor kind = SHIM_NO_DESCRIPTOR;
+    const struct shim_ioctl_rule *rule = shim_descriptor_rule((uint32_t)request, &kind);
+    uint64_t inode;
+    if (!rule || !is_candidate(fd, kind))
+        return REAL(ioctl)(fd, request, argument);
+    int saved = errno;
+    int file = shim_control_file(&inode);
+    int result =
+        file < 0 ? -ENOTTY
+                 : carry_out(file, inode, fd, rule, (uint32_t)request, (uintptr_t)argument);
+    errno = saved;
+    return result == -ENOTTY ? REAL(ioctl)(fd, request, argument) : shim_result(result);
+}
+
 EXPORT int ioctl(int fd, unsigned long request, ...) {
     va_list arguments;
     va_start(arguments, request);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
-    if (UNLIKELY(_IOC_TYPE(request) == DRM_TYPE))
-        return slow_ioctl(fd, request, argument);
-    return REAL(ioctl)(fd, request, argument);
+    switch (_IOC_TYPE(request)) {
+    case DRM_TYPE: return slow_ioctl(fd, request, argument);
+    case SYNC_TYPE:
+    case DMA_BUF_TYPE: return descriptor_ioctl(fd, request, argument);
+    default: return REAL(ioctl)(fd, request, argument);
+    }
 }

@@ -6,6 +6,8 @@
 
 #include <asm/ioctl.h>
 #include <errno.h>
+#include <linux/dma-buf.h>
+#include <linux/sync_file.h>
 
 #include "gpuvm_drm.h"
 
@@ -82,15 +84,47 @@ static const struct shim_ioctl_rule rules[256] = {
                               BLOCK(IN, 32, 4, 16))},
     [NOUVEAU(0x13)] = {"NOUVEAU_GET_ZCULL_INFO", R},
     [NOUVEAU(0x40)] = {"NOUVEAU_GEM_NEW", RW},
-    // Of a file with a VM of its own the kernel refuses it unread, of others the daemon does.
-    [NOUVEAU(0x41)] = {"NOUVEAU_GEM_PUSHBUF", RW},
+    // Relocations are for chips without an MMU: this one's driver never reads them.
+    [NOUVEAU(0x41)] = {"NOUVEAU_GEM_PUSHBUF", RW,
+                       BLOCKS(2, BLOCK(IN, 8, 4, 40), BLOCK(IN, 32, 20, 24))},
     [NOUVEAU(0x42)] = {"NOUVEAU_GEM_CPU_PREP", W, .interruptible = 1},
     [NOUVEAU(0x43)] = {"NOUVEAU_GEM_CPU_FINI", W},
     [NOUVEAU(0x44)] = {"NOUVEAU_GEM_INFO", RW},
 };
 
-static const struct shim_ioctl_rule unknown = {"an unknown ioctl", RW};
+static const struct shim_ioctl_rule unknown = {"an unknown ioctl", RW, .unknown = 1};
 
 const struct shim_ioctl_rule *shim_ioctl_rule(unsigned number) {
     return number < 256 && rules[number].name ? &rules[number] : &unknown;
+}
+
+// include/uapi/linux/sync_file.h and dma-buf.h, by the whole request. What the machine's headers
+// may be too old for has its number here.
+static const struct {
+    uint32_t request;
+    uint8_t kind;  // enum shim_descriptor
+    struct shim_ioctl_rule rule;
+} descriptor_rules[] = {
+    {SYNC_IOC_MERGE, SHIM_SYNC_FILE,
+     {"SYNC_IOC_MERGE", RW, .fd = {SHIM_FD_IN, ENOENT, 32, 0},
+      .fd2 = {SHIM_FD_OUT, 0, 36, SHIM_ALWAYS_CLOEXEC}}},
+    {SYNC_IOC_FILE_INFO, SHIM_SYNC_FILE,
+     {"SYNC_IOC_FILE_INFO", RW, BLOCKS(1, BLOCK(OUT, 48, 40, 80))}},
+    {0x40103e05u, SHIM_SYNC_FILE, {"SYNC_IOC_SET_DEADLINE", W}},
+    {DMA_BUF_IOCTL_SYNC, SHIM_DMA_BUF, {"DMA_BUF_IOCTL_SYNC", W, .interruptible = 1}},
+    {0x40046201u, SHIM_DMA_BUF, {"DMA_BUF_SET_NAME_A", W, .text = 32}},
+    {0x40086201u, SHIM_DMA_BUF, {"DMA_BUF_SET_NAME_B", W, .text = 32}},
+    {0xc0086202u, SHIM_DMA_BUF,
+     {"DMA_BUF_IOCTL_EXPORT_SYNC_FILE", RW, .fd = {SHIM_FD_OUT, 0, 4, SHIM_ALWAYS_CLOEXEC}}},
+    {0x40086203u, SHIM_DMA_BUF,
+     {"DMA_BUF_IOCTL_IMPORT_SYNC_FILE", W, .fd = {SHIM_FD_IN, EINVAL, 4, 0}}},
+};
+
+const struct shim_ioctl_rule *shim_descriptor_rule(uint32_t request, enum shim_descriptor *kind) {
+    for (size_t index = 0; index < sizeof descriptor_rules / sizeof *descriptor_rules; index++)
+        if (descriptor_rules[index].request == request) {
+            *kind = (enum shim_descriptor)descriptor_rules[index].kind;
+            return &descriptor_rules[index].rule;
+        }
+    return NULL;
 }

@@ -39,13 +39,24 @@ struct shim_ioctl_rule {
     uint8_t direction;      // _IOC_READ | _IOC_WRITE as the kernel defines it
     uint8_t any_direction;  // copied both ways whatever the request says
     uint8_t interruptible;  // waits, and a signal ends the wait
+    // No call of the kernel's: it answers EINVAL before it looks at the argument.
+    uint8_t unknown;
+    // The argument is no struct but text of at most so many bytes with its end; 0: a struct.
+    uint8_t text;
     uint8_t block_count;
     struct shim_block_rule blocks[SHIM_MAX_RULES];
-    struct shim_fd_rule fd;
+    struct shim_fd_rule fd;   // SHIM_FD_IN or SHIM_FD_OUT
+    struct shim_fd_rule fd2;  // SHIM_FD_OUT, where `fd` is SHIM_FD_IN
 };
 
 // The rule of an ioctl of the type 'd'; an argument alone, in both directions, if it is unknown.
 const struct shim_ioctl_rule *shim_ioctl_rule(unsigned number);
+
+// Which of the descriptors that open files give out a request is for. Those of other types of
+// descriptors have the same numbers.
+enum shim_descriptor { SHIM_NO_DESCRIPTOR, SHIM_SYNC_FILE, SHIM_DMA_BUF };
+// The rule of an ioctl on one of them; null for every other request.
+const struct shim_ioctl_rule *shim_descriptor_rule(uint32_t request, enum shim_descriptor *kind);
 
 #pragma GCC visibility pop
 #endif

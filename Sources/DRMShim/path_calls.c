@@ -169,33 +169,48 @@ static SLOW int slow_access(int directory, const char *path, int mode, int flags
 }
 
 EXPORT int access(const char *path, int mode) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(access)(path, mode);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_access(AT_FDCWD, path, mode, 0);
-    return REAL(access)(path, mode);
+    return result;
 }
 
 EXPORT int faccessat(int directory, const char *path, int mode, int flags) {
-    if (UNLIKELY(shim_candidate(directory, path)))
+    int saved = errno;
+    int result = REAL(faccessat)(directory, path, mode, flags);
+    if (UNLIKELY(shim_knows_better(directory, path, result, saved)))
         return slow_access(directory, path, mode, flags);
-    return REAL(faccessat)(directory, path, mode, flags);
+    return result;
 }
 
 EXPORT int eaccess(const char *path, int mode) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(eaccess)(path, mode);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_access(AT_FDCWD, path, mode, AT_EACCESS);
-    return REAL(eaccess)(path, mode);
+    return result;
 }
 
 EXPORT int euidaccess(const char *path, int mode) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(euidaccess)(path, mode);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_access(AT_FDCWD, path, mode, AT_EACCESS);
-    return REAL(euidaccess)(path, mode);
+    return result;
 }
 
 // MARK: readlink
 
 static SLOW ssize_t slow_readlink(int directory, const char *path, char *target, size_t size) {
     struct shim_location location;
+    char given[PATH_MAX], name[PATH_MAX];
+    if (shim_copy_string(given, path, sizeof given) > 0 && shim_descriptor_link(given, name)) {
+        size_t length = strlen(name) < size ? strlen(name) : size;
+        shim_debug("readlink(\"%s\") = %s", given, name);
+        int result = length == 0 ? -EINVAL : shim_copy_out((uintptr_t)target, name, length);
+        return result < 0 ? shim_result(result) : (ssize_t)length;
+    }
     if (!shim_locate(directory, path, false, &location))
         return REAL(readlinkat)(directory, path, target, size);
     if (location.place == SHIM_NOWHERE)
@@ -206,6 +221,7 @@ static SLOW ssize_t slow_readlink(int directory, const char *path, char *target,
     return length;
 }
 
+// These ask first: what the kernel wrote must not show behind a shorter answer.
 EXPORT ssize_t readlink(const char *path, char *target, size_t size) {
     if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
         return slow_readlink(AT_FDCWD, path, target, size);

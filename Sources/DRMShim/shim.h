@@ -37,6 +37,7 @@ _Static_assert(sizeof(struct stat) == sizeof(struct stat64), "stat and stat64 ar
 #define EXPORT __attribute__((visibility("default")))
 // Off the way of programs that do not touch DRM: large frames must not be theirs.
 #define SLOW __attribute__((noinline, cold))
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 // The next library's function of this name, looked up at the first use.
@@ -75,6 +76,13 @@ static inline int shim_result(int result) {
 
 // Copies from an address that the program gave: 0 or -EFAULT, never a signal.
 int shim_copy_in(void *to, uintptr_t from, size_t bytes);
+// Copies to an address that the program gave: the same.
+int shim_copy_out(uintptr_t to, const void *from, size_t bytes);
+// Copies a string with its end: its length, -EFAULT, or -ENAMETOOLONG without an end in `room`
+// bytes.
+ssize_t shim_copy_string(char *to, const char *from, size_t room);
+// Whether the byte at an address can be read.
+bool shim_readable(const void *address);
 
 // MARK: The device tree (tree.c)
 
@@ -99,22 +107,53 @@ struct shim_node {
 
 extern _Atomic bool shim_tree_directory_seen;
 
-// The cheap test in front of everything: can the tree have this path?
-static inline bool shim_candidate(int directory, const char *path) {
-    // Below the first page lies no path: the kernel answers EFAULT.
-    if (UNLIKELY((uintptr_t)path < 4096))
-        return false;
-    if (path[0] != '/')
-        return directory != AT_FDCWD
-            && atomic_load_explicit(&shim_tree_directory_seen, memory_order_relaxed);
-    if (path[1] == 'd')
-        return strncmp(path, "/dev/dri", 8) == 0;
-    if (path[1] != 's' || strncmp(path, "/sys/", 5) != 0)
-        return false;
-    path += 5;
-    return strncmp(path, "dev/char", 8) == 0 || strncmp(path, "class/drm", 9) == 0
-        || strncmp(path, "bus/pci", 7) == 0 || strncmp(path, "devices", 7) == 0;
+// Whether a relative path may name something of the tree: its own directories, or the first step
+// from one of the machine's into it.
+bool shim_relative_candidate(const char *path);
+
+// The byte at a place behind one that can be read; -1 if a page begins there that is not there.
+static inline int shim_next(const char *place) {
+    if (UNLIKELY(((uintptr_t)place & 4095) == 0) && !shim_readable(place))
+        return -1;
+    return (unsigned char)*place;
 }
+
+// Whether a path begins so; it is not read beyond that.
+static inline bool shim_begins(const char *path, const char *prefix) {
+    for (; *prefix; path++, prefix++)
+        if (shim_next(path) != *prefix)
+            return false;
+    return true;
+}
+
+bool shim_absolute_candidate(const char *path);
+
+// The cheap test in front of everything: can the shim have an answer for this path, which is there?
+static inline bool shim_possible(int directory, const char *path) {
+    if (path[0] != '/')
+        return UNLIKELY(directory != AT_FDCWD) && path[0] != 0 && shim_relative_candidate(path);
+    int second = shim_next(path + 1);
+    return UNLIKELY(second == 'd' || second == 's' || second == 'p')
+        && shim_absolute_candidate(path);
+}
+
+// The same before anybody has looked at the path. One that is not there goes on to the kernel,
+// which answers EFAULT.
+static inline bool shim_candidate(int directory, const char *path) {
+    return shim_readable(path) && shim_possible(directory, path);
+}
+
+// The same after the kernel's answer to a call that changes nothing, which has read the path unless
+// it says otherwise: other programs then pay for no look at it. Restores errno if so.
+static inline bool shim_knows_better(int directory, const char *path, long result, int saved) {
+    if (UNLIKELY(result < 0) && (errno == EFAULT || (errno == EINVAL && !shim_readable(path))))
+        return false;
+    if (LIKELY(!shim_possible(directory, path)))
+        return false;
+    errno = saved;
+    return true;
+}
+
 // Finds a candidate. False: nothing here concerns the shim, the arguments go on as they are.
 bool shim_locate(int directory, const char *path, bool follow, struct shim_location *location);
 // What a node's file says; -errno if it cannot be read.
@@ -123,11 +162,16 @@ int shim_read_node(const char *path, struct shim_node *node);
 void shim_note_directory(void);
 // The path of an open directory of the tree as the program knows it.
 bool shim_directory_name(int fd, char name[PATH_MAX]);
+// The node that /proc/self/fd/N (or /dev/fd/N) leads to, if N is an open file of one.
+bool shim_descriptor_link(const char *path, char name[PATH_MAX]);
 
 // MARK: Open files (file.c)
 
 // Opens a node: the descriptor of a new connection to the daemon, or -errno.
 int shim_open_node(const struct shim_node *node, int flags);
+// An open file of no node, for requests on descriptors that other files gave out: the process's
+// own, made at the first call. Its descriptor, or -errno.
+int shim_control_file(uint64_t *inode);
 // Whether a socket is an open file of a node.
 bool shim_identify(int fd, dev_t *rdev);
 // The inode of an open file of a node; 0: it is something else.
@@ -148,10 +192,14 @@ struct shim_stream {
 int shim_stream_take(int file, uint64_t inode, struct shim_stream *stream, bool *fresh);
 // Gives it back; one that is not in step with the daemon is closed.
 void shim_stream_return(struct shim_stream *stream, bool in_step);
+// A copy of a new descriptor where programs do not look for theirs; `fd` is closed.
+int shim_move_high(int fd);
 // Closes what is idle: of one file, or of files that no longer exist.
 void shim_stream_drop(uint64_t inode);
 void shim_stream_sweep(void);
 bool shim_is_stream(int fd);
+// Counts the control file among the streams: a program cannot close it by accident.
+void shim_stream_control(int fd);
 // Makes room at a number that the program wants.
 void shim_stream_evict(int fd);
 void shim_stream_drop_numbers(unsigned first, unsigned last);

@@ -1,7 +1,9 @@
 // The stat family: nodes of the tree are character devices, and so are open files.
 #include "shim.h"
 
+#include <linux/magic.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 static void describe(struct stat *status, const struct shim_node *node) {
     status->st_mode = node->mode;
@@ -66,48 +68,61 @@ static SLOW int slow_stat(int directory, const char *path, struct stat *status, 
 }
 
 EXPORT int stat(const char *path, struct stat *status) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(stat)(path, status);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_stat(AT_FDCWD, path, status, 0);
-    return REAL(stat)(path, status);
+    return result;
 }
 
 EXPORT int stat64(const char *path, struct stat64 *status) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(stat64)(path, status);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_stat(AT_FDCWD, path, (struct stat *)status, 0);
-    return REAL(stat64)(path, status);
+    return result;
 }
 
 EXPORT int lstat(const char *path, struct stat *status) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(lstat)(path, status);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_stat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
-    return REAL(lstat)(path, status);
+    return result;
 }
 
 EXPORT int lstat64(const char *path, struct stat64 *status) {
-    if (UNLIKELY(shim_candidate(AT_FDCWD, path)))
+    int saved = errno;
+    int result = REAL(lstat64)(path, status);
+    if (UNLIKELY(shim_knows_better(AT_FDCWD, path, result, saved)))
         return slow_stat(AT_FDCWD, path, (struct stat *)status, AT_SYMLINK_NOFOLLOW);
-    return REAL(lstat64)(path, status);
+    return result;
 }
 
+// A null path is the kernel's matter as well: newer ones take it for an empty one.
 static inline bool is_empty(const char *path, int flags) {
-    return flags & AT_EMPTY_PATH && ((uintptr_t)path < 4096 || path[0] == 0);
+    return flags & AT_EMPTY_PATH && (!shim_readable(path) || path[0] == 0);
 }
 
 EXPORT int fstatat(int directory, const char *path, struct stat *status, int flags) {
     if (UNLIKELY(is_empty(path, flags)))
         return checked(REAL(fstatat)(directory, path, status, flags), directory, status);
-    if (UNLIKELY(shim_candidate(directory, path)))
+    int saved = errno;
+    int result = REAL(fstatat)(directory, path, status, flags);
+    if (UNLIKELY(shim_knows_better(directory, path, result, saved)))
         return slow_stat(directory, path, status, flags);
-    return REAL(fstatat)(directory, path, status, flags);
+    return result;
 }
 
 EXPORT int fstatat64(int directory, const char *path, struct stat64 *status, int flags) {
     if (UNLIKELY(is_empty(path, flags)))
         return checked(
             REAL(fstatat64)(directory, path, status, flags), directory, (struct stat *)status);
-    if (UNLIKELY(shim_candidate(directory, path)))
+    int saved = errno;
+    int result = REAL(fstatat64)(directory, path, status, flags);
+    if (UNLIKELY(shim_knows_better(directory, path, result, saved)))
         return slow_stat(directory, path, (struct stat *)status, flags);
-    return REAL(fstatat64)(directory, path, status, flags);
+    return result;
 }
 
 static SLOW int slow_statx(
@@ -144,10 +159,56 @@ EXPORT int statx(int directory, const char *path, int flags, unsigned mask, stru
             describe_extended(status, &node);
         return result;
     }
-    if (UNLIKELY(shim_candidate(directory, path)))
+    int saved = errno;
+    int result = REAL(statx)(directory, path, flags, mask, status);
+    if (UNLIKELY(shim_knows_better(directory, path, result, saved)))
         return slow_statx(directory, path, flags, mask, status);
-    return REAL(statx)(directory, path, flags, mask, status);
+    return result;
 }
+
+// MARK: File systems: the tree's part of /sys is sysfs, by which libudev knows its devices
+
+_Static_assert(sizeof(struct statfs) == sizeof(struct statfs64), "statfs and statfs64 are one");
+
+static bool is_sysfs(const char *name) {
+    return strcmp(name, "/sys") == 0 || strncmp(name, "/sys/", 5) == 0;
+}
+
+static SLOW void describe_directory(int fd, struct statfs *status) {
+    char name[PATH_MAX];
+    int saved = errno;
+    if (shim_directory_name(fd, name) && is_sysfs(name))
+        status->f_type = SYSFS_MAGIC;
+    errno = saved;
+}
+
+static SLOW int slow_statfs(const char *path, struct statfs *status) {
+    struct shim_location location;
+    if (!shim_locate(AT_FDCWD, path, true, &location))
+        return REAL(statfs)(path, status);
+    if (location.place == SHIM_NOWHERE)
+        return shim_result(-location.error);
+    int result = REAL(statfs)(location.path, status);
+    if (result == 0 && location.place == SHIM_IN_TREE && is_sysfs(location.name))
+        status->f_type = SYSFS_MAGIC;
+    return result;
+}
+
+#define FILE_SYSTEM_CALLS(by_path, by_descriptor, type)                                            \
+    EXPORT int by_path(const char *path, struct type *status) {                                    \
+        if (UNLIKELY(shim_candidate(AT_FDCWD, path)))                                              \
+            return slow_statfs(path, (struct statfs *)status);                                     \
+        return REAL(by_path)(path, status);                                                        \
+    }                                                                                              \
+    EXPORT int by_descriptor(int fd, struct type *status) {                                        \
+        int result = REAL(by_descriptor)(fd, status);                                              \
+        if (UNLIKELY(result == 0                                                                   \
+                     && atomic_load_explicit(&shim_tree_directory_seen, memory_order_relaxed)))    \
+            describe_directory(fd, (struct statfs *)status);                                       \
+        return result;                                                                             \
+    }
+FILE_SYSTEM_CALLS(statfs, fstatfs, statfs)
+FILE_SYSTEM_CALLS(statfs64, fstatfs64, statfs64)
 
 // MARK: Extended attributes, which ls(1) asks for
 

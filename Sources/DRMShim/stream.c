@@ -66,6 +66,23 @@ bool shim_hint_take(int fd) {
     return true;
 }
 
+static _Atomic int control;  // its descriptor plus 1; 0: none
+
+void shim_stream_control(int fd) {
+    set_add(&numbers, fd);
+    int before = atomic_exchange(&control, fd + 1);
+    if (before != 0 && before != fd + 1)
+        set_remove(&numbers, before - 1);
+}
+
+// Its number is the program's again: it is closed, or about to be.
+static void forget_control(unsigned first_number, unsigned last_number) {
+    int known = atomic_load(&control), fd = known - 1;
+    if (known != 0 && (unsigned)fd >= first_number && (unsigned)fd <= last_number
+        && atomic_compare_exchange_strong(&control, &known, 0))
+        set_remove(&numbers, fd);
+}
+
 bool shim_is_stream(int fd) { return set_has(&numbers, fd) && atomic_load(&owner) == getpid(); }
 
 static void forget(struct shim_slot *slot) {
@@ -110,7 +127,7 @@ static struct shim_slot *empty_slot(void) {
 }
 
 // Programs expect low numbers to be theirs, and pass over what they do not know.
-static int move_high(int fd) {
+int shim_move_high(int fd) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return fd;
@@ -134,7 +151,7 @@ static int make(int file) {
         syscall(SYS_close, ends[0]);
         return result == -EBADF ? -EBADF : -ENODEV;
     }
-    return move_high(ends[0]);
+    return shim_move_high(ends[0]);
 }
 
 int shim_stream_take(int file, uint64_t inode, struct shim_stream *stream, bool *fresh) {
@@ -216,6 +233,7 @@ void shim_stream_sweep(void) {
 }
 
 void shim_stream_evict(int fd) {
+    forget_control((unsigned)fd, (unsigned)fd);
     FOR_EACH_SLOT(slot) {
         if (atomic_load(&slot->state) == EMPTY || atomic_load(&slot->number) != fd + 1)
             continue;
@@ -236,6 +254,7 @@ void shim_stream_evict(int fd) {
 void shim_stream_drop_numbers(unsigned first_number, unsigned last_number) {
     if (atomic_load(&owner) != getpid())
         return;
+    forget_control(first_number, last_number);
     FOR_EACH_SLOT(slot) {
         int fd = atomic_load(&slot->number) - 1;
         if (fd < 0 || (unsigned)fd < first_number || (unsigned)fd > last_number)

@@ -24,7 +24,8 @@
 //   sys/class/drm/renderD128 -> ../../devices/pci0000:00/0000:01:00.0/drm/renderD128
 //   sys/bus/pci/devices/0000:01:00.0 -> ../../../devices/pci0000:00/0000:01:00.0
 //   sys/devices/pci0000:00/0000:01:00.0/                  mode 1755
-//       vendor device subsystem_vendor subsystem_device revision class uevent config
+//       vendor device subsystem_vendor subsystem_device revision class uevent config, and for
+//       programs that list devices modalias boot_vga enable irq numa_node resource
 //       subsystem -> ../../../bus/pci
 //       drm/renderD128/dev                                226:128
 //       drm/renderD128/uevent                             DEVNAME=dri/renderD128 and so on
@@ -41,6 +42,38 @@ _Atomic bool shim_tree_directory_seen;
 
 void shim_note_directory(void) {
     atomic_store_explicit(&shim_tree_directory_seen, true, memory_order_relaxed);
+}
+
+// /sys/class and /sys/bus themselves and what is below in the tree, /sys/class/net not.
+static bool is_step(const char *path, const char *directory, const char *below) {
+    if (!shim_begins(path, directory))
+        return false;
+    path += strlen(directory);
+    int next = shim_next(path);
+    return next == 0 || (next == '/' && (shim_next(path + 1) == 0 || shim_begins(path, below)));
+}
+
+bool shim_absolute_candidate(const char *path) {
+    if (shim_begins(path, "/sys/")) {
+        path += 5;
+        return is_step(path, "class", "/drm") || is_step(path, "bus", "/pci")
+            || shim_begins(path, "dev/char") || shim_begins(path, "devices");
+    }
+    return shim_begins(path, "/dev/dri") || shim_begins(path, "/dev/fd/")
+        || shim_begins(path, "/proc/self/fd/");
+}
+
+bool shim_relative_candidate(const char *path) {
+    if (atomic_load_explicit(&shim_tree_directory_seen, memory_order_relaxed))
+        return true;
+    // Programs that go down from / or from /sys step by step (libudev) come into the tree by one of
+    // these names; those that do not are spared a look at what the directory is.
+    static const char *const names[] = {"dev/dri", "dri", "sys/", "drm", "226:", "pci", "0000:",
+                                        "renderD", "card"};
+    for (unsigned index = 0; index < sizeof names / sizeof *names; index++)
+        if (shim_begins(path, names[index]))
+            return true;
+    return false;
 }
 
 static bool is_drm(const char *name) {
@@ -155,41 +188,69 @@ static bool walk(const char *path, bool follow, struct shim_location *location) 
     return true;
 }
 
+// What /proc says that a descriptor is; the length, or -1.
+static ssize_t descriptor_path(int fd, char path[PATH_MAX]) {
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t size = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
+    path[size > 0 ? size : 0] = 0;
+    return size;
+}
+
 bool shim_directory_name(int fd, char name[PATH_MAX]) {
     const struct shim_config config = shim_config();
-    char link[32], host[PATH_MAX];
+    char host[PATH_MAX];
     if (!config.tree)
         return false;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t size = syscall(SYS_readlinkat, AT_FDCWD, link, host, sizeof host - 1);
+    ssize_t size = descriptor_path(fd, host);
     if (size < (ssize_t)config.tree_length
         || memcmp(host, config.tree, config.tree_length) != 0)
         return false;
-    host[size] = 0;
     if (host[config.tree_length] != '/' && host[config.tree_length] != 0)
         return false;
     memcpy(name, host + config.tree_length, (size_t)size - config.tree_length + 1);
     return true;
 }
 
-bool shim_locate(int directory, const char *path, bool follow, struct shim_location *location) {
-    int saved = errno;
-    bool found;
-    if (path[0] == '/') {
-        found = walk(path, follow, location);
-    } else {
-        char whole[PATH_MAX];
-        size_t bytes = strlen(path);
-        found = shim_directory_name(directory, whole);
-        size_t length = found ? strlen(whole) : 0;
-        if (found && !push(whole, &length, path, bytes))
-            found = nowhere(location, ENAMETOOLONG);
-        else if (found && !walk(whole, follow, location)) {
-            // What the merged directory has from the machine.
-            location->place = SHIM_ELSEWHERE;
-            memcpy(location->path, whole, length + 1);
-        }
+// One of the machine's directories from which a step leads into the tree.
+static bool machine_directory_name(int fd, char name[PATH_MAX]) {
+    ssize_t size = descriptor_path(fd, name);
+    if (size == 1 && name[0] == '/') {
+        name[0] = 0;
+        return true;
     }
+    return strcmp(name, "/dev") == 0 || strcmp(name, "/sys") == 0
+        || strncmp(name, "/sys/", 5) == 0;
+}
+
+static bool locate_below(
+    int directory, const char *path, bool follow, struct shim_location *location) {
+    char whole[PATH_MAX];
+    bool ours = shim_directory_name(directory, whole);
+    if (!ours && !machine_directory_name(directory, whole))
+        return false;
+    size_t length = strlen(whole);
+    if (!push(whole, &length, path, strlen(path)))
+        return ours && nowhere(location, ENAMETOOLONG);
+    if (!ours)
+        return shim_absolute_candidate(whole) && walk(whole, follow, location);
+    if (!walk(whole, follow, location)) {
+        // What the merged directory has from the machine.
+        location->place = SHIM_ELSEWHERE;
+        memcpy(location->path, whole, length + 1);
+    }
+    return true;
+}
+
+bool shim_locate(int directory, const char *path, bool follow, struct shim_location *location) {
+    char given[PATH_MAX], name[PATH_MAX];
+    // The kernel finds the same fault again.
+    if (shim_copy_string(given, path, sizeof given) < 0)
+        return false;
+    int saved = errno;
+    bool found = given[0] != '/' ? locate_below(directory, given, follow, location)
+               : follow && shim_descriptor_link(given, name) ? walk(name, follow, location)
+                                                             : walk(given, follow, location);
     errno = saved;
     return found;
 }
@@ -225,4 +286,27 @@ int shim_read_node(const char *path, struct shim_node *node) {
     }
     *node = (struct shim_node){makedev(major, minor), S_IFCHR | mode};
     return 0;
+}
+
+bool shim_descriptor_link(const char *path, char name[PATH_MAX]) {
+    const struct shim_config config = shim_config();
+    const char *digits = strncmp(path, "/proc/self/fd/", 14) == 0 ? path + 14
+                       : strncmp(path, "/dev/fd/", 8) == 0        ? path + 8
+                                                                  : "";
+    unsigned fd;
+    dev_t rdev;
+    if (!number(&digits, 10, INT_MAX / 10 - 1, &fd) || *digits || !config.tree
+        || !shim_identify((int)fd, &rdev))
+        return false;
+    // Its link in sysfs ends with the node's name.
+    char link[PATH_MAX + 64], target[PATH_MAX];
+    snprintf(
+        link, sizeof link, "%s/sys/dev/char/%u:%u", config.tree, major(rdev), minor(rdev));
+    ssize_t size = syscall(SYS_readlinkat, AT_FDCWD, link, target, sizeof target - 1);
+    if (size <= 0)
+        return false;
+    target[size] = 0;
+    const char *last = strrchr(target, '/');
+    snprintf(name, PATH_MAX, "/dev/dri/%.*s", NAME_MAX, last ? last + 1 : target);
+    return true;
 }

@@ -11,7 +11,7 @@ struct DRMShimTests {
         .timeLimit(.minutes(2)),
         arguments: [
             // The device tree.
-            "status", "files", "directories", "opening", "libdrm",
+            "status", "files", "directories", "opening", "bad-paths", "steps", "libdrm",
             // ioctl and mmap.
             "flat", "nested", "large", "faults", "descriptors", "mapping", "daemon-dies",
             // Processes, threads, signals.
@@ -24,7 +24,7 @@ struct DRMShimTests {
         let result = try fixture.run(Fixture.probe, ["run", name], preloaded: true)
         #expect(result.status == 0, "\(result.output)")
         #expect(result.output.hasSuffix("ok\n"), "\(result.output)")
-        if result.output.hasPrefix("skipped") { print(name, result.output) }
+        if result.output.hasPrefix("skipped") { Fixture.skip("\(name): \(result.output)") }
     }
 
     @Test("Without a daemon a node is a device that is not there", .timeLimit(.minutes(1)))
@@ -44,7 +44,7 @@ struct DRMShimTests {
     @Test("Every case of the probe is run here", .timeLimit(.minutes(1)))
     func completeness() throws {
         let listed = try Fixture().run(Fixture.probe, ["list"], preloaded: false).output
-        #expect(listed.split(separator: "\n").count == 22)
+        #expect(listed.split(separator: "\n").count == 24)
     }
 
     @Test("The shim needs libc and nothing else", .timeLimit(.minutes(1)))
@@ -59,15 +59,14 @@ struct DRMShimTests {
         arguments: [
             ["/bin/ls", "-laR", "/usr/lib/apt", "/etc/apt"],
             ["/bin/cat", "/etc/passwd", "/proc/cpuinfo", "/nonexistent"],
-            ["/bin/ls", "/sys/devices/system/cpu", "/sys/class"],
+            ["/bin/ls", "/sys/devices/system/cpu", "/sys/class/net", "/sys/kernel"],
             ["/usr/bin/find", "/etc", "-maxdepth", "2"],
             ["/bin/sh", "-c", "echo a | cat; exec 5>&1; echo b >&5; (exit 3); echo $?"],
             ["/usr/bin/python3", "-c", "import os, json; print(sorted(os.listdir('/etc')))"],
         ])
     func unchanged(_ command: [String]) throws {
         guard access(command[0], X_OK) == 0 else {
-            print("skipped: this machine has no \(command[0])")
-            return
+            return Fixture.skip("this machine has no \(command[0])")
         }
         let fixture = try Fixture()
         let arguments = Array(command.dropFirst())
@@ -98,6 +97,21 @@ struct DRMShimTests {
         #expect(lines.allSatisfy { $0.hasPrefix("gpuvm-shim[") || $0 == "ok" })
     }
 
+    @Test("GPUVM_SHIM_DEBUG names a request that nobody knows", .timeLimit(.minutes(1)))
+    func debugUnknown() throws {
+        let fixture = try Fixture()
+        try fixture.startDaemon()
+        let result = try fixture.run(
+            Fixture.probe, ["run", "flat"], preloaded: true,
+            environment: ["GPUVM_SHIM_DEBUG": "1"])
+        #expect(result.status == 0, "\(result.output)")
+        let lines = result.output.split(separator: "\n")
+        #expect(
+            lines.contains {
+                $0.contains("an unknown ioctl (0xc010643f)") && $0.hasSuffix("= -1 EINVAL")
+            })
+    }
+
     @Test(
         "It works under a debugger and a tracer", .timeLimit(.minutes(2)),
         arguments: [
@@ -106,8 +120,7 @@ struct DRMShimTests {
         ])
     func tracers(_ tracer: [String]) throws {
         guard access(tracer[0], X_OK) == 0 else {
-            print("skipped: this machine has no \(tracer[0])")
-            return
+            return Fixture.skip("this machine has no \(tracer[0])")
         }
         let fixture = try Fixture()
         try fixture.startDaemon()
@@ -116,6 +129,27 @@ struct DRMShimTests {
             preloaded: true)
         #expect(result.output.contains("ok\n"), "\(result.output)")
         #expect(!result.output.contains("SIGSEGV"))
+    }
+
+    @Test("The cost of calls that are none of DRM's is printed", .timeLimit(.minutes(1)))
+    func calls() throws {
+        let names = ["ioctl", "open and close", "stat", "fstat"]
+        // With the shim and without in turn, so that both meet the same load.
+        var samples: [Bool: [[Double]]] = [:]
+        for round in 0..<6 {
+            let isPreloaded = round % 2 == 0
+            let result = try Fixture().run(Fixture.probe, ["calls"], preloaded: isPreloaded)
+            #expect(result.status == 0, "\(result.output)")
+            let line = result.output.split(whereSeparator: \.isWhitespace).compactMap(Double.init)
+            try #require(line.count == names.count)
+            samples[isPreloaded, default: []].append(line)
+        }
+        for (index, name) in names.enumerated() {
+            func median(_ isPreloaded: Bool) -> Double {
+                (samples[isPreloaded] ?? []).map { $0[index] }.sorted()[1]
+            }
+            print("\(name): \(median(true)) ns with the shim, \(median(false)) ns without")
+        }
     }
 
     @Test("The cost of starting a program under the shim is printed", .timeLimit(.minutes(1)))

@@ -22,7 +22,9 @@ enum gpuvm_drm_opcode {
     GPUVM_DRM_MMAP = 131,    // on a stream
 };
 
-enum gpuvm_drm_node { GPUVM_DRM_PRIMARY = 0, GPUVM_DRM_RENDER = 2 };
+// DESCRIPTORS is no node: a program that got a sync_file or a dma-buf from somebody else has no open
+// file of its own, and its ioctls on those go on streams of this one.
+enum gpuvm_drm_node { GPUVM_DRM_PRIMARY = 0, GPUVM_DRM_RENDER = 2, GPUVM_DRM_DESCRIPTORS = 3 };
 
 struct gpuvm_drm_open {
     uint32_t magic;  // GPUVM_PROTOCOL_MAGIC
@@ -50,7 +52,9 @@ struct gpuvm_drm_block {
 // Followed by: the argument (arg_bytes, padded to 8), gpuvm_drm_block[block_count], then the bytes of
 // each IN block in order, each padded to 8. fds: the descriptors that the argument names (PRIME,
 // syncobj and sync_file imports, eventfds), in the order of the table; the fields keep their numbers,
-// which mean nothing to the daemon.
+// which mean nothing to the daemon. An ioctl of a sync_file or a dma-buf (its type is not that of DRM)
+// has the descriptor that it is on before them; the daemon finds the object by identity, and answers
+// -ENOTTY for what is none of its own.
 struct gpuvm_drm_ioctl {
     uint32_t request;    // as the program gave it: size and direction differ between clients, dispatch
                          // on _IOC_NR

@@ -60,12 +60,13 @@ public final class FenceFDRegistry: @unchecked Sendable {
 
     /// Makes a sync_file of `fence`.
     ///
+    /// - Parameter name: What ``syncFile(of:)`` says; only merged ones have one of their own.
     /// - Returns: An fd for the client, which the caller sends and closes.
     /// - Throws: ``FencingError/tooManyFiles(quota:)`` or a system error.
     public func exportSyncFile(
-        _ fence: Fence, quota: FenceFDQuota
+        _ fence: Fence, name: String = "", quota: FenceFDQuota
     ) throws(FencingError) -> Int32 {
-        let (entry, fd) = try export(.fence(fence), quota)
+        let (entry, fd) = try export(.fence(fence), name: name, quota)
         if !fence.addCallback(entry) { entry.fenceSignalled(fence) }
         return fd
     }
@@ -92,10 +93,31 @@ public final class FenceFDRegistry: @unchecked Sendable {
     /// - Parameter fd: Stays the caller's.
     /// - Throws: ``FencingError/invalidArgument(_:)`` if it was not exported here.
     public func object(of fd: Int32) throws(FencingError) -> FenceFDObject {
+        try entry(of: fd).object
+    }
+
+    private func entry(of fd: Int32) throws(FencingError) -> FenceFDEntry {
         guard let identity = Self.identify(fd),
             let entry = lock.withLock({ entries[identity.cookie] }), entry.identity == identity
         else { throw .invalidArgument("the fd is neither a sync_file nor a syncobj fd") }
-        return entry.object
+        return entry
+    }
+
+    /// A sync_file as SYNC_IOC_FILE_INFO describes it.
+    public struct SyncFile: Sendable {
+        /// What it is a snapshot of.
+        public let fence: Fence
+        /// The name that it was made with.
+        public let name: String
+    }
+
+    /// The sync_file behind a descriptor; ``FencingError/invalidArgument(_:)`` for another fd.
+    public func syncFile(of fd: Int32) throws(FencingError) -> SyncFile {
+        let entry = try entry(of: fd)
+        guard case .fence(let fence) = entry.object else {
+            throw .invalidArgument("the fd is no sync_file")
+        }
+        return SyncFile(fence: fence, name: entry.name)
     }
 
     /// The sync object behind a syncobj fd; ``FencingError/invalidArgument(_:)`` for another fd.
@@ -108,10 +130,7 @@ public final class FenceFDRegistry: @unchecked Sendable {
 
     /// The fence behind a sync_file; ``FencingError/invalidArgument(_:)`` for another fd.
     public func fence(of fd: Int32) throws(FencingError) -> Fence {
-        guard case .fence(let fence) = try object(of: fd) else {
-            throw .invalidArgument("the fd is no sync_file")
-        }
-        return fence
+        try syncFile(of: fd).fence
     }
 
     /// Puts the fence behind a sync_file into `syncobj` (FD_TO_HANDLE with IMPORT_SYNC_FILE).
@@ -136,7 +155,7 @@ public final class FenceFDRegistry: @unchecked Sendable {
     }
 
     private func export(
-        _ object: FenceFDObject, _ quota: FenceFDQuota
+        _ object: FenceFDObject, name: String = "", _ quota: FenceFDQuota
     ) throws(FencingError) -> (FenceFDEntry, Int32) {
         try quota.take()
         var pair: (Int32, Int32) = (-1, -1)
@@ -155,7 +174,7 @@ public final class FenceFDRegistry: @unchecked Sendable {
             Glibc.close(client)
             throw .system(errno: hardened < 0 ? -hardened : EINVAL, call: "setsockopt")
         }
-        let entry = FenceFDEntry(object, peerFD: peer, identity, quota)
+        let entry = FenceFDEntry(object, name: name, peerFD: peer, identity, quota)
         lock.withLock { entries[identity.cookie] = entry }
         do {
             try monitor.watch(fd: peer, token: identity.cookie)
@@ -179,6 +198,7 @@ public final class FenceFDRegistry: @unchecked Sendable {
 /// One exported fd: the object, and the daemon's end of its socket pair.
 final class FenceFDEntry: FenceCallback, @unchecked Sendable {
     let object: FenceFDObject
+    let name: String
     let peerFD: Int32
     let identity: FenceFDRegistry.Identity
     private let quota: FenceFDQuota
@@ -186,10 +206,11 @@ final class FenceFDEntry: FenceCallback, @unchecked Sendable {
     private var isOpen = true
 
     init(
-        _ object: FenceFDObject, peerFD: Int32, _ identity: FenceFDRegistry.Identity,
-        _ quota: FenceFDQuota
+        _ object: FenceFDObject, name: String, peerFD: Int32,
+        _ identity: FenceFDRegistry.Identity, _ quota: FenceFDQuota
     ) {
         self.object = object
+        self.name = name
         self.peerFD = peerFD
         self.identity = identity
         self.quota = quota

@@ -228,6 +228,12 @@ public final class FenceChain: Fence, @unchecked Sendable {
         case pending(Fence)
     }
 
+    /// What the node waits for itself: its fence and what comes before it, as far as they are pending.
+    public var pendingLinks: [Fence] {
+        let (before, own) = lock.withLock { (previous, fence) }
+        return [before, own].compactMap { $0 }.filter { !$0.isSignalled }
+    }
+
     // MARK: Release
 
     /// Lets go of both links; whoever dies of it is put on `dead` instead of being released here.

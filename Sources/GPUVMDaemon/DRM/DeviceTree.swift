@@ -59,6 +59,20 @@ struct DeviceTree {
             PCI_SLOT_NAME=\(slot)
 
             """)
+        // What programs that list devices (lspci, hwloc, libudev) ask for beside that; no address range
+        // of the machine's and no interrupt is the card's.
+        try file("\(card)/boot_vga", "0\n")
+        try file("\(card)/enable", "1\n")
+        try file("\(card)/irq", "0\n")
+        try file("\(card)/numa_node", "-1\n")
+        try file("\(card)/resource", Self.noResources)
+        try file(
+            "\(card)/modalias",
+            """
+            pci:v0000\(vendor.uppercased())d0000\(device.uppercased())\
+            sv0000\(vendor.uppercased())sd0000\(device.uppercased())bc03sc00i00
+
+            """)
         try file("\(card)/config", bytes: Self.configurationSpace(model))
         try link("\(card)/subsystem", to: "../../../bus/pci")
         try link("\(card)/driver", to: "../../../bus/pci/drivers/nouveau")
@@ -93,6 +107,10 @@ struct DeviceTree {
         set(model.pciDevice, at: 46)
         return bytes
     }
+
+    /// Start, end and flags of the six regions, the ROM and the bridge windows: all unused.
+    private static let noResources = String(
+        repeating: "0x0000000000000000 0x0000000000000000 0x0000000000000000\n", count: 13)
 
     private static func hex(_ number: some BinaryInteger) -> String {
         let digits = String(number, radix: 16)

@@ -1,7 +1,9 @@
-// probe daemon SOCKET | tree DIR | run CASE | list | inherited FD | received FD | needed LIBRARY
-//     | startup LIBRARY | exec PROGRAM ARGUMENTS
+// probe daemon SOCKET | tree DIR | run CASE | list | real CASE | list-real | inherited FD
+//     | received FD | descriptor-received FD | needed LIBRARY | startup LIBRARY | calls
+//     | executed FD FD | exec PROGRAM ARGUMENTS
 #include "probe.h"
 
+#include <dirent.h>
 #include <elf.h>
 #include <signal.h>
 #include <spawn.h>
@@ -68,13 +70,26 @@ int measure_startup(const char *library) {
     return 0;
 }
 
+// The node that the real daemon's tree describes.
+static void find_node(void) {
+    static char path[300];
+    snprintf(path, sizeof path, "%s/dev/dri", getenv("GPUVM_SHIM_TREE"));
+    DIR *stream = opendir(path);
+    CHECK(stream);
+    for (struct dirent *entry; (entry = readdir(stream));)
+        if (strncmp(entry->d_name, "renderD", 7) == 0)
+            snprintf(path, sizeof path, "/dev/dri/%s", entry->d_name);
+    closedir(stream);
+    node = path;
+}
+
 int main(int count, char **arguments) {
     // Nothing stays behind, whatever signals the one that started it had blocked.
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(60);
-    const struct test_case *groups[] = {path_cases, ioctl_cases, process_cases};
+    const struct test_case *groups[] = {path_cases, way_cases, ioctl_cases, process_cases};
     const char *mode = count > 1 ? arguments[1] : "", *value = count > 2 ? arguments[2] : "";
     if (strcmp(mode, "daemon") == 0)
         return fake_daemon(value);
@@ -92,7 +107,22 @@ int main(int count, char **arguments) {
         return inherited(atoi(value));
     if (strcmp(mode, "received") == 0)
         return received(atoi(value));
-    for (unsigned group = 0; group < 3; group++)
+    if (strcmp(mode, "calls") == 0)
+        return measure_calls();
+    if (strcmp(mode, "executed") == 0 && count > 3)
+        return executed(atoi(value), atoi(arguments[3]));
+    if (strcmp(mode, "descriptor-received") == 0)
+        return descriptor_received(atoi(value));
+    const struct test_case *real_groups[] = {descriptor_cases, core_cases, stress_cases};
+    for (unsigned group = 0; group < sizeof real_groups / sizeof *real_groups; group++)
+        for (const struct test_case *test = real_groups[group]; test->name; test++)
+            if (strcmp(mode, "list-real") == 0)
+                puts(test->name);
+            else if (strcmp(mode, "real") == 0 && strcmp(value, test->name) == 0)
+                return find_node(), test->run(), puts("ok"), 0;
+    if (strcmp(mode, "list-real") == 0)
+        return 0;
+    for (unsigned group = 0; group < sizeof groups / sizeof *groups; group++)
         for (const struct test_case *test = groups[group]; test->name; test++)
             if (strcmp(mode, "list") == 0)
                 puts(test->name);

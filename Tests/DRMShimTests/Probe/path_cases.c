@@ -8,10 +8,9 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-#define CHAR "/sys/dev/char/226:128"
 #define REAL_DEVICE "/sys/devices/pci0000:00/0000:00:1f.7/0000:01:00.0"
 
-static void check_node(mode_t mode, dev_t rdev) {
+void check_node(mode_t mode, dev_t rdev) {
     CHECK(S_ISCHR(mode) && (mode & 0777) == 0666);
     CHECK(major(rdev) == 226 && minor(rdev) == 128);
 }
@@ -103,7 +102,7 @@ static void files(void) {
     CHECK(strcmp(target, REAL_DEVICE) == 0);
 }
 
-static bool has(const char *path, const char *name, unsigned char type) {
+bool has(const char *path, const char *name, unsigned char type) {
     DIR *stream = opendir(path);
     CHECK(stream);
     bool found = false;

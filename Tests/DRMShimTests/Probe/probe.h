@@ -13,9 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #define NODE "/dev/dri/renderD128"
+#define CHAR "/sys/dev/char/226:128"
+// Of the fake daemon; the real one takes a number that the machine does not use.
+extern const char *node;
 
 // The uAPI as the tests need it, from its documentation; the shim's table is not looked at.
 struct version {
@@ -111,11 +115,22 @@ int measure_startup(const char *library);
 
 int open_node(void);
 void check_works(int fd);
+// That a stat is the node's.
+void check_node(mode_t mode, dev_t rdev);
+// Whether a directory lists a name, once and of this type (or DT_UNKNOWN).
+bool has(const char *path, const char *name, unsigned char type);
+// The last bytes before memory that is not there.
+char *edge(size_t bytes);
 struct fake_stats stats(int control, unsigned wait_closed);
 
 struct test_case { const char *name; void (*run)(void); };
-extern const struct test_case path_cases[], ioctl_cases[], process_cases[];
+extern const struct test_case path_cases[], way_cases[], ioctl_cases[], process_cases[];
+// With the real daemon: probe real CASE, probe list-real.
+extern const struct test_case descriptor_cases[], core_cases[], stress_cases[];
 int inherited(int fd);
 int received(int socket);
+int descriptor_received(int socket);
+int executed(int kept, int closed);
+int measure_calls(void);
 
 #endif

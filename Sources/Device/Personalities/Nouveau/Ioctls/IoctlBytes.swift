@@ -48,4 +48,16 @@ public struct IoctlBytes: Sendable, Equatable {
             write(byte, at: offset + index)
         }
     }
+
+    /// The text of a field of `capacity` bytes, up to its end or a zero byte; ill-formed UTF-8 is
+    /// repaired.
+    func text(at offset: Int, capacity: Int) -> String {
+        let field = bytes[min(offset, count)..<min(offset + capacity - 1, count)]
+        return String(decoding: field.prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    /// Writes zeros.
+    mutating func clear(_ range: Range<Int>) {
+        for index in range.clamped(to: 0..<count) { bytes[index] = 0 }
+    }
 }

@@ -52,6 +52,8 @@ enum IoctlStep: Sendable {
     case done
     /// It returns when the fence signals, with its error.
     case fence(Fence)
+    /// It closes the queue when the fence signals, and returns.
+    case drain(DeviceQueue, until: Fence)
     /// It returns when the wait ends.
     case wait(IoctlWait)
 }

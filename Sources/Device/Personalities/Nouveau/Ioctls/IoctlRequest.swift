@@ -20,6 +20,9 @@ public struct IoctlRequest: Sendable, Equatable {
     /// Whether the kernel writes the argument back (`_IOC_READ`).
     public var isWrittenBack: Bool { rawValue & 1 << 31 != 0 }
 
+    /// Whether it is an ioctl of a DRM node, by its type.
+    public var isDRM: Bool { type == Self.drmType }
+
     static let drmType: UInt8 = 0x64
     /// The first number of a driver's own calls.
     static let driverBase: UInt8 = 0x40

@@ -15,6 +15,8 @@ public enum NouveauIoctl: UInt8, Sendable, CaseIterable {
     case channelAlloc = 0x42
     case channelFree = 0x43
     case nvif = 0x47
+    case svmInit = 0x48
+    case svmBind = 0x49
     case vmInit = 0x50
     case vmBind = 0x51
     case exec = 0x52
@@ -43,12 +45,12 @@ public enum NouveauIoctl: UInt8, Sendable, CaseIterable {
         switch self {
         case .version: 64
         case .gemClose, .gemCPUPrep, .syncobjCreate, .syncobjDestroy: 8
-        case .getCap, .setClientCap, .getParam, .vmInit, .syncobjReset, .syncobjSignal: 16
+        case .getCap, .setClientCap, .getParam, .svmInit, .vmInit, .syncobjReset, .syncobjSignal: 16
         case .primeHandleToFD, .primeFDToHandle: 12
         case .channelAlloc: 88
         case .channelFree, .gemCPUFini: 4
         case .nvif: 0
-        case .vmBind, .exec, .gemInfo, .syncobjWait: 40
+        case .svmBind, .vmBind, .exec, .gemInfo, .syncobjWait: 40
         case .zcullInfo, .gemNew, .syncobjTimelineWait: 48
         case .gemPushbuf: 64
         case .syncobjTransfer: 32
@@ -82,13 +84,15 @@ public enum NouveauIoctl: UInt8, Sendable, CaseIterable {
     private static func isRestricted(_ number: UInt8) -> Bool {
         switch number {
         // GET_UNIQUE, GET_MAGIC, GET_CLIENT, GET_STATS, SET_VERSION, GEM_FLINK, GEM_OPEN, SET_UNIQUE,
-        // AUTH_MAGIC, SET_MASTER, DROP_MASTER, WAIT_VBLANK.
-        case 0x01, 0x02, 0x05, 0x06, 0x07, 0x0a, 0x0b, 0x10, 0x11, 0x1e, 0x1f, 0x3a: true
+        // BLOCK, UNBLOCK, AUTH_MAGIC, SET_MASTER, DROP_MASTER.
+        case 0x01, 0x02, 0x05, 0x06, 0x07, 0x0a, 0x0b, 0x10...0x13, 0x1e, 0x1f: true
+        // WAIT_VBLANK, CRTC_GET_SEQUENCE, CRTC_QUEUE_SEQUENCE.
+        case 0x3a...0x3c: true
         // SETPARAM, GROBJ_ALLOC, NOTIFIEROBJ_ALLOC, GPUOBJ_FREE are for the old interface: the first
         // for root, the others refuse by themselves.
         case 0x41: true
-        // Mode setting and leases.
-        case 0xa0...0xbe, 0xc6...0xc9: true
+        // Mode setting and leases, GETFB2, CLOSEFB.
+        case 0xa0...0xbe, 0xc6...0xc9, 0xce, 0xd0: true
         default: false
         }
     }
