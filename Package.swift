@@ -44,9 +44,11 @@ let shimTargets: [Target] =
         .executableTarget(
             name: "DRMShimProbe", dependencies: ["CWireProtocol"],
             path: "Tests/DRMShimTests/Probe"),
+        // A DRM program with a known course, for the tests of `gpuvmctl run`.
+        .executableTarget(name: "DRMProgram", path: "Tests/DRMProgram"),
         .testTarget(
-            name: "DRMShimTests", dependencies: ["DRMShimProbe"], exclude: ["Probe"],
-            swiftSettings: strict),
+            name: "DRMShimTests", dependencies: ["DRMShimProbe", "gpuvmctl", "gpuvmd"],
+            exclude: ["Probe"], swiftSettings: strict),
     ] : []
 
 let package = Package(
@@ -79,7 +81,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "Scheduling", dependencies: ["Fencing"], swiftSettings: strict),
         .target(
-            name: "Engines", dependencies: ["PageTables", "Fencing", "CWireProtocol"],
+            name: "Engines", dependencies: ["PageTables", "Fencing", "CWireProtocol", "CPlatform"],
             swiftSettings: strict),
         .target(
             name: "Device",
@@ -110,7 +112,11 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "gpuvmctl",
-            dependencies: ["GPUVMClient", "VectorTool", "WireProtocol", "Fencing", arguments],
+            dependencies: [
+                // The private daemon of a run is in the same process.
+                "GPUVMClient", "GPUVMDaemon", "VectorTool", "WireProtocol", "Fencing", arguments,
+                logging, system,
+            ],
             swiftSettings: strict),
 
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
@@ -144,6 +150,7 @@ let package = Package(
             name: "EnginesTests",
             dependencies: [
                 "TestSupport", "Engines", "PageTables", "Scheduling", "WireProtocol", "Fencing",
+                "CPlatform",
             ],
             swiftSettings: strict),
         .testTarget(
@@ -170,9 +177,9 @@ let package = Package(
         .testTarget(
             name: "GPUVMCtlTests",
             dependencies: [
-                "gpuvmctl", "gpuvmd", "GPUVMDaemon", "GPUVMClient", "WireProtocol",
+                "TestSupport", "gpuvmctl", "gpuvmd", "GPUVMDaemon", "GPUVMClient", "WireProtocol",
                 "CWireProtocol", logging,
-            ],
+            ] + (hasShim ? ["DRMProgram"] : []),
             swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
         .testTarget(

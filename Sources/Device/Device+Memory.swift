@@ -19,6 +19,18 @@ extension Device {
     /// Whether jobs whose fences have signalled have still to let go of what they held.
     public var hasPendingReleases: Bool { releases.isPending }
 
+    /// Returns when what nobody holds any more has gone back to regions and quotas, or after
+    /// ``ReleaseBarrier/patience``.
+    ///
+    /// A buffer without holders lives as long as the jobs that use it, its own move among them. TTM
+    /// keeps such a one on a list of delayed destructions, and who finds no room waits for its fences
+    /// (ttm_bo.c).
+    func waitForReleases() {
+        residency.wait(
+            for: unheldBuffers, deadline: Runtime.deadline(after: ReleaseBarrier.patience))
+        releases.wait()
+    }
+
     /// Takes buffers that nobody holds any more out of the VMs that only refer to them.
     ///
     /// Called, with no lock held, by whatever may have dropped a last hard reference.

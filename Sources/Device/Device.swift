@@ -144,6 +144,14 @@ public final class Device: Sendable {
         registry.withLock { $0.buffers.live }.sorted { $0.id < $1.id }
     }
 
+    /// What nobody holds and is not gone: jobs use it still, or it is just going.
+    var unheldBuffers: [BufferReference] {
+        // Looked at outside of the lock, as the last reference to a buffer may end here.
+        registry.withLock { $0.buffers.references }.filter {
+            !$0.isOver && ($0.buffer?.hardReferenceCount ?? 0) == 0
+        }
+    }
+
     func remove(_ client: Client) {
         registry.withLock { _ = $0.clients.removeValue(forKey: client.id) }
     }

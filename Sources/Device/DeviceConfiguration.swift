@@ -1,3 +1,5 @@
+import Engines
+
 /// What a device is made of: sizes in bytes, times in nanoseconds.
 public struct DeviceConfiguration: Sendable, Equatable {
     /// What the device calls itself.
@@ -18,8 +20,12 @@ public struct DeviceConfiguration: Sendable, Equatable {
     public var tlbEntries = 1024
     /// The time-out of a job whose queue asks for none.
     public var jobTimeout: UInt64 = 5_000_000_000
+    /// What engines do about missing barriers between copies.
+    public var hazards = HazardPolicy.report
     /// Fault records that are remembered.
     public var faultLogEntries = 256
+    /// Whether the end of each job is an event.
+    public var reportsJobs = false
     /// What one client may hold.
     public var quotas = ClientQuotas()
 

@@ -18,6 +18,9 @@ public final class FailurePoints: Sendable {
     private let armed = Atomic<Bool>(false)
     private let state = Guarded(.leaf, State())
 
+    /// Whether points count; who has many asks once.
+    var isArmed: Bool { armed.load(ordering: .acquiring) }
+
     /// Creates a disarmed switchboard.
     public init() {}
 

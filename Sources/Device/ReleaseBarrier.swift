@@ -10,7 +10,7 @@ import Fencing
 /// Threading: any thread; ``wait()`` outside of signalling sections and without a VM's lock.
 final class ReleaseBarrier: Sendable {
     /// How long to wait at most, ns: hooks take microseconds, and a stuck one must not spread.
-    private static let patience: UInt64 = 1_000_000_000
+    static let patience: UInt64 = 1_000_000_000
 
     private let pending = Guarded(.leaf, 0)
     private let idle = Condition()

@@ -33,6 +33,7 @@ public final class CommandContext: EngineContext, @unchecked Sendable {
     private var command: UInt64 = 0
     private var header: UInt32?
     private var transfer = Transfer()
+    private var copyRun = CopyRun()
     private var buffer = CommandBuffer()
 
     /// What a command leads to.
@@ -91,6 +92,7 @@ public final class CommandContext: EngineContext, @unchecked Sendable {
             case .next(let address): command = address
             case .transfer(let new):
                 transfer = new
+                transfer.isStreamed = copyRun.isLong(with: new)
                 if !new.isActive { advance() }
             case .wait: return .blocked
             case .end:

@@ -10,10 +10,18 @@ public protocol EngineContext: AnyObject, Sendable {
 
     /// Forgets ``wroteSemaphore``.
     func clearSemaphoreWrites()
+    /// What the last quantum found to be wrong and went on after, at most one: a quantum ends with
+    /// it. The next quantum forgets it.
+    func takeHazard() -> EngineFailure?
     /// Executes the next quantum; called again until it is done or has failed.
     ///
     /// - Parameters:
     ///   - quantum: How much at most.
     ///   - shouldStop: Asked between any two pieces of work; true ends the quantum.
     func run(_ quantum: EngineQuantum, shouldStop: () -> Bool) -> EngineOutcome
+}
+
+extension EngineContext {
+    /// Nothing is looked for.
+    public func takeHazard() -> EngineFailure? { nil }
 }

@@ -29,6 +29,9 @@ public struct EngineFailure: Error, Equatable, Sendable {
         case unsupportedValue
         /// A macro could not go on.
         case macro(MacroFault)
+        /// A barrier is missing before a launch of the copy class; whether that stops the job is the
+        /// engine's ``HazardPolicy``.
+        case hazard(CopyHazard)
     }
 
     /// What of the command was at work.
@@ -67,6 +70,11 @@ public struct EngineFailure: Error, Equatable, Sendable {
         if case .fault(let fault) = cause { fault } else { nil }
     }
 
+    /// The missing barrier, if it was one.
+    public var hazard: CopyHazard? {
+        if case .hazard(let hazard) = cause { hazard } else { nil }
+    }
+
     /// The errno of the job's fence: EIO for all, as hardware cannot tell a client more.
     ///
     /// Source: i915 marks the request that hung an engine with -EIO
@@ -94,6 +102,7 @@ extension EngineFailure: CustomStringConvertible {
             case .unsupportedMethod: "method that is not carried out"
             case .unsupportedValue: "value that is not carried out"
             case .macro(let fault): fault.rawValue
+            case .hazard(let hazard): hazard.description
             }
         let name =
             cause == .badMethodHeader

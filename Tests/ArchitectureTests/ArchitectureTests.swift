@@ -13,7 +13,7 @@ struct ArchitectureTests {
         "PageTables": ["Fencing"],
         "Memory": ["GPUVMCore", "PageTables", "Fencing", "CPlatform"],
         "Scheduling": ["Fencing"],
-        "Engines": ["PageTables", "Fencing", "CWireProtocol"],
+        "Engines": ["PageTables", "Fencing", "CWireProtocol", "CPlatform"],
         "Device": [
             "Fencing", "GPUVMCore", "PageTables", "Memory", "Scheduling", "Engines", "CPlatform",
         ],
@@ -26,7 +26,7 @@ struct ArchitectureTests {
         "VectorTool": ["GPUVMCore", "Fencing"],
         "gpuvmd": ["GPUVMDaemon"],
         "gpuvmctl": [
-            "GPUVMClient", "VectorTool", "WireProtocol", "CWireProtocol", "Fencing",
+            "GPUVMClient", "GPUVMDaemon", "VectorTool", "WireProtocol", "CWireProtocol", "Fencing",
         ],
     ]
 

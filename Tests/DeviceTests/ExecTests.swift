@@ -76,8 +76,8 @@ struct ExecTests {
         #expect(error == EIO)
         let report = try #require(setup.fixture.device.faults.reports(after: 0, limit: 1).first)
         #expect(report.address == Self.source)
-        #expect(report.failure.fault?.reason == .notMapped(level: 0))
-        #expect(report.failure.fault?.access == .read)
+        #expect(report.failure?.fault?.reason == .notMapped(level: 0))
+        #expect(report.failure?.fault?.access == .read)
         #expect(report.vm == setup.object.id)
         #expect(report.below?.address == Self.batch)
         #expect(report.above?.address == Self.source + 4096)
@@ -211,7 +211,7 @@ struct ExecTests {
         let refused = try setup.run { $0.store(0x400_0000, dword: 1) }
         #expect(refused == EIO)
         #expect(
-            setup.fixture.device.faults.reports(after: 0, limit: 1).first?.failure.fault?.reason
+            setup.fixture.device.faults.reports(after: 0, limit: 1).first?.failure?.fault?.reason
                 == .readOnly)
         #expect(setup.source.bytes[0] == 0)
     }

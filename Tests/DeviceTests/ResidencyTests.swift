@@ -231,6 +231,37 @@ struct ResidencyTests {
         #expect(victimObject.walk(0x7000_0000)?.physical == nil)
     }
 
+    @Test("Memory of a closed buffer that is still moving is waited for, not refused")
+    func closedWhileMoving() throws {
+        let fixture = try Self.makeFixture { $0.systemBytes = 1 << 20 }
+        let (victim, _) = try fixture.makeVM("victim")
+        let blocker: SemaphoreBlocker
+        do {
+            let moving = try fixture.makeBuffer(256 * Self.kib)
+            try fixture.bind(
+                victim,
+                [BindOperation(.map, address: 0, range: 256 << 10, buffer: moving.object)])
+            blocker = try SemaphoreBlocker(fixture, vm: victim, timeout: 60_000_000_000)
+            // Its move waits for the job that uses it, and has its place in system memory already.
+            _ = try fixture.makeBuffer(1 << 20)
+            #expect(moving.object.isEvicted && !blocker.fence.isSignalled)
+            _ = try fixture.client.bind(
+                vm: victim, operations: [BindOperation(.unmap, address: 0, range: 256 << 10)])
+            try fixture.client.closeBuffer(moving.handle)
+        }
+        // Whichever comes first, the request or the end of the job, the request is granted.
+        let nobody = Condition()
+        let release = try #require(
+            RuntimeThread.start(name: "release") {
+                _ = Guarded(.leaf, ()).wait(
+                    on: nobody, deadline: Runtime.deadline(after: 100_000_000)
+                ) { _ -> Bool? in nil }
+                blocker.release()
+            })
+        defer { release.join() }
+        _ = try fixture.makeBuffer(896 * Self.kib, .system)
+    }
+
     @Test("Mapping an evicted buffer maps nothing until a job needs it")
     func bindEvicted() throws {
         let fixture = try Self.makeFixture()

@@ -64,9 +64,9 @@ struct SignallingAllocationTests {
 
     @Test(
         "Binds, evictions, restores and copies",
-        arguments: [[], .immediateMode] as [DeviceVM.Flags]
+        arguments: [[], .immediateMode] as [DeviceVM.Flags], [.generic, .gp100] as [TableFormat]
     )
-    func counted(flags: DeviceVM.Flags) throws {
+    func counted(flags: DeviceVM.Flags, format: TableFormat) throws {
         guard gpuvm_allocation_probe_is_live() == 1 else { return }
         let fixture = try DeviceFixture(tables: 16 << 20) {
             $0.vramBytes = 1 << 20
@@ -77,7 +77,7 @@ struct SignallingAllocationTests {
         var spaces: [(vm: UInt32, queue: UInt32, buffer: TestBuffer, batch: TestBuffer)] = []
         for index in 0..<3 {
             let vm = try fixture.client.createVM(
-                name: "vm", start: 0, range: 1 << 47, flags: flags
+                name: "vm", start: 0, range: 1 << 47, flags: flags, format: format
             ).handle
             let buffer = try fixture.makeBuffer(512 << 10)
             let batch = try fixture.makeBuffer(4096, .system)

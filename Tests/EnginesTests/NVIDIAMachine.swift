@@ -16,10 +16,13 @@ struct NVIDIAMachine {
     let dataPages: UInt64
 
     /// Code in the first frames, `dataPages` pages of data behind them, a read-only page at the end.
-    init(dataPages: UInt64 = 16, classes: NVIDIAClasses = .tu104, run: UInt64 = 1 << 40) throws {
+    init(
+        dataPages: UInt64 = 16, classes: NVIDIAClasses = .tu104, run: UInt64 = 1 << 40,
+        hazards: HazardPolicy = .report
+    ) throws {
         self.dataPages = dataPages
         machine = try Machine(frames: Self.codePages + dataPages + 1, run: run)
-        engine = NVIDIAEngine(name: "nv0", mmu: machine.mmu)
+        engine = NVIDIAEngine(name: "nv0", mmu: machine.mmu, hazards: hazards)
         channel = NVIDIAChannel(classes: classes)
         try machine.map(Self.code, frame: 0, pages: Self.codePages)
         try machine.map(Self.data, frame: Self.codePages, pages: dataPages)

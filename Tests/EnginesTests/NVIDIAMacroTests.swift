@@ -4,7 +4,7 @@ import Testing
 
 /// Macros of the 3D class, assembled by hand.
 @Suite struct NVIDIAMacroTests {
-    private let data = NVIDIAMachine.data
+    let data = NVIDIAMachine.data
 
     /// The names of the public description.
     enum Op: UInt32 {
@@ -78,7 +78,7 @@ import Testing
         method / 4 | increment << 12
     }
 
-    private func load(
+    func load(
         _ writer: inout PushWriter, _ index: UInt32, at start: UInt32, _ code: [UInt32]
     ) {
         writer.push(0, 0x11c, index, start)
@@ -308,32 +308,6 @@ import Testing
         #expect(failure.description.contains("BEGIN"))
     }
 
-    @Test func parametersMayComeLater() throws {
-        let nvidia = try NVIDIAMachine()
-        var writer = PushWriter()
-        writer.bindAll()
-        // Stores its third parameter where the first two say.
-        load(
-            &writer, 1, at: 9,
-            Self.instruction(
-                A(.add, Reg.zero, Reg.zero, Self.method(0x2380)), A(), method: .immediate0,
-                emit: .alu1)
-                + Self.instruction(emit: .load0, emit1: .load1)
-                + Self.instruction(
-                    A(.add, Reg.zero, Reg.zero, Self.method(0x2390)), method: .immediate0,
-                    emit: .load0, last: true) + Self.nop)
-        writer.push(0, 0x3808, 0)
-        #expect(nvidia.run(writer) == .done)
-        var more = PushWriter()
-        more.push(0, 0x380c, UInt32(data))
-        more.immediate(4, 0x100, 0)
-        more.push(0, 0x380c, 0x77)
-        // One that nobody takes.
-        more.push(0, 0x380c, 0x78)
-        #expect(nvidia.run(more) == .done)
-        #expect(nvidia.dword(0) == 0x77)
-    }
-
     @Test func anEndlessMacroYields() throws {
         let nvidia = try NVIDIAMachine()
         var writer = PushWriter()
@@ -388,7 +362,7 @@ import Testing
                     $0.push(0, 0x3800, 1)
                 }
             ),
-            (.badPointer, [], { $0.push(0, 0x114, 12288, 0) }),
+            (.badPointer, [], { $0.push(0, 0x114, 4096, 0) }),
             (.badPointer, [], { $0.push(0, 0x11c, 256, 0) }),
         ]
         for (index, (fault, code, body)) in cases.enumerated() {

@@ -188,6 +188,7 @@ import Testing
         ("device.bind_workers", ["1", "8"], ["0", "9"]),
         ("device.tlb_entries", ["4", "1048576"], ["3", "1048577"]),
         ("device.job_timeout", ["10ms", "10min", "600s"], ["9ms", "11min", "5", "5 hours", "s"]),
+        ("device.hazards", ["report", "fail", "off"], ["on", "Report", "\"\""]),
         ("quotas.bo_bytes", ["1MiB", "1TiB"], ["1023KiB", "2TiB", "1048577"]),
         ("quotas.bos", ["1", "1048576"], ["0", "1048577"]),
         ("quotas.vms", ["1", "4096"], ["0", "4097"]),

@@ -79,7 +79,8 @@ struct QueryTests {
             (0x5401, ENOTTY), (0xc010_6540, ENOTTY), (0xc010_6460, EINVAL),
             (0xc010_6495, EINVAL), (0xc010_6403, EINVAL), (0xc010_64ff, EINVAL),
             (0xc010_6401, EACCES), (0x641e, EACCES), (0xc010_64a0, EACCES),
-            (Request.zcullInfo, ENOTTY), (Request.gemPushbuf, ENOSYS),
+            (Request.zcullInfo, ENOTTY), (Request.gemPushbuf, ENOENT),
+            (0xc010_6448, ENOSYS), (0xc028_6449, ENOSYS),
         ]
         for (request, errno) in expected {
             let size = Int(request >> 16 & 0x3fff)

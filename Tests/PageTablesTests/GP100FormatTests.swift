@@ -164,7 +164,7 @@ struct GP100FormatTests {
         #expect(tables.count == 6)
         #expect(tables.allSatisfy { (0x7_0000_4000..<0x7_0001_0000).contains($0) })
         let audit = table.audit()
-        #expect(audit.isSound && audit.tables == 6 && audit.neededReserve == 4)
+        #expect(audit.isSound && audit.tables == 6 && audit.neededReserve == 2)
 
         let walk = table.walk(span + 0x5123)
         #expect(walk.steps.map(\.level) == [4, 3, 2, 1, 0])

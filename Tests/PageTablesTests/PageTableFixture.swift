@@ -43,7 +43,7 @@ final class PageTableFixture<Table: PageTableWriting> {
     }
 
     func mapNull(_ address: UInt64, bytes: UInt64, _ flags: PTEFlags = []) throws {
-        var reservation = try pool.reserve(Table.tablesNeeded(address: address, range: bytes))
+        var reservation = try pool.reserve(Table.nullTablesNeeded(address: address, range: bytes))
         var retired = RetiredTables()
         SignallingSection.run {
             table.mapNull(
@@ -53,6 +53,18 @@ final class PageTableFixture<Table: PageTableWriting> {
         }
     }
 
+    /// Unmaps memory and what reads zero, which may take tables.
+    func unmapAnything(_ address: UInt64, bytes: UInt64) throws {
+        var reservation = try pool.reserve(Table.unmapTablesNeeded(address: address, range: bytes))
+        var retired = RetiredTables()
+        SignallingSection.run {
+            table.unmap(address, range: bytes, using: &reservation, retiring: &retired)
+            invalidate(address, bytes)
+            pool.release(&retired)
+        }
+    }
+
+    /// Unmaps memory, for which the table has all that it takes.
     func unmap(_ address: UInt64, bytes: UInt64) {
         var retired = RetiredTables()
         SignallingSection.run {

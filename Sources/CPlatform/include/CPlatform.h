@@ -105,5 +105,14 @@ void *gpuvm_reserve(size_t bytes);
 /// mmap(MAP_SHARED) of `length` bytes of `fd` at `offset`; NULL on failure with -errno in *error.
 void *gpuvm_map_shared(int fd, uint64_t offset, size_t length, int writable, int *error);
 void gpuvm_unmap(void *address, size_t length);
+/// memcpy(3) that leaves the destination out of the caches, for pieces of a copy that is larger than
+/// they are: nothing is fetched that will be overwritten anyway. Ordered before all later stores.
+void gpuvm_copy_streaming(void *to, const void *from, size_t bytes);
+
+// MARK: objects
+
+/// Swift's run time: retains an object and returns it, or NULL once its deinitializer has begun. The
+/// object's memory must be there. Swift itself has it behind `weak` variables only.
+void *swift_tryRetain(void *object);
 
 #endif

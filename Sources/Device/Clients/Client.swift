@@ -88,17 +88,20 @@ public final class Client: Sendable {
 
     /// Makes a GPU VM.
     ///
-    /// - Parameter flags: Its modes.
-    /// - Throws: EINVAL for a space that is empty, misaligned or beyond 48 bits, ENOSPC for a
-    ///   quota or a full page-table memory.
+    /// - Parameters:
+    ///   - flags: Its modes.
+    ///   - format: What its page tables look like.
+    /// - Throws: EINVAL for a space that is empty, misaligned or beyond the page tables' reach, ENOSPC
+    ///   for a quota or a full page-table memory.
     public func createVM(
         name: String, start: UInt64, range: UInt64, reservedStart: UInt64 = 0,
-        reservedRange: UInt64 = 0, flags: DeviceVM.Flags = []
+        reservedRange: UInt64 = 0, flags: DeviceVM.Flags = [], format: TableFormat = .generic
     ) throws(DeviceError) -> (handle: UInt32, vm: DeviceVM) {
         try device.failures.check("make the VM")
         let vm = try DeviceVM(
             id: device.makeVMID(), name: name, client: self, start: start, range: range,
-            reservedStart: reservedStart, reservedRange: reservedRange, flags: flags)
+            reservedStart: reservedStart, reservedRange: reservedRange, flags: flags,
+            format: format)
         do throws(DeviceError) {
             let handle = try state.withLock { state throws(DeviceError) in
                 try checkOpen(state)
@@ -149,7 +152,7 @@ public final class Client: Sendable {
             return try body()
         } catch {
             switch error {
-            case .memory(.exhausted), .quota: device.releases.wait()
+            case .memory(.exhausted), .quota: device.waitForReleases()
             default: throw error
             }
         }

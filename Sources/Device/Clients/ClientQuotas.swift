@@ -17,7 +17,8 @@ public struct ClientQuotas: Sendable, Equatable {
     /// Bind operations of jobs not yet finished: EAGAIN.
     public var operationsInFlight = 1 << 20
     /// Page-table pages in tables, in reserve for the splitting of large leaves, and promised to
-    /// jobs, in all VMs: ENOSPC. A sparse range takes a page for each 2 MiB in reserve.
+    /// jobs, in all VMs: ENOSPC. In the generic format a sparse range takes a page for each 2 MiB in
+    /// reserve, in NVIDIA's none but at its edges.
     public var tablePages = 1 << 18
     /// Descriptors that the daemon keeps open for the client's fences: EMFILE.
     public var descriptors = 1024

@@ -16,8 +16,11 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
     private var queue: DeviceQueue?
     private let context: Context
     private let usage: ClientUsage
-    private var faultID: UInt64 = 0
+    /// What it has entered into the log, ``faultCount`` of them; the rest is in the log alone.
+    private var faultIDs = SIMD8<UInt64>()
+    private var faultCount = 0
     private var timedOut = false
+    private var times = JobSpan()
 
     init(queue: DeviceQueue, context: Context, usage: ClientUsage) {
         self.queue = queue
@@ -33,11 +36,13 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
     }
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
+        if queue?.vm.device.configuration.reportsJobs == true { times.begin() }
         let outcome = context.run(EngineQuantum(), shouldStop: { slice.isOver })
         if context.wroteSemaphore {
             context.clearSemaphoreWrites()
             slice.noteSemaphoreWrite()
         }
+        if let hazard = context.takeHazard() { note(hazard, isFatal: false) }
         switch outcome {
         case .done: return .done
         case .yield: return .yield
@@ -46,21 +51,24 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
             // The VM was closed or banned under the job: its queues are being stopped.
             return .failed(errno: ECANCELED)
         case .failed(let failure):
-            note(failure)
+            queue?.vm.device.counters.faults.add(1, ordering: .relaxed)
+            note(failure, isFatal: true)
             return .failed(errno: failure.errno)
         }
     }
 
-    /// Enters the fault before the fence signals, so that who sees the fence finds the fault.
-    private func note(_ failure: EngineFailure) {
+    /// Enters a fault before the fence signals, so that who sees the fence finds the fault.
+    private func note(_ failure: EngineFailure, isFatal: Bool) {
         guard let queue else { return }
         let device = queue.vm.device
-        device.counters.faults.add(1, ordering: .relaxed)
-        faultID = device.faults.enter(
+        let id = device.faults.enter(
             FaultReport(
                 time: Runtime.now(), client: queue.client, vm: queue.vm.id, queue: queue.id,
-                engine: queue.engineInstance, failure: failure),
+                engine: queue.engineInstance, failure: failure, isFatal: isFatal),
             in: queue.vm)
+        guard faultCount < faultIDs.scalarCount else { return }
+        faultIDs[faultCount] = id
+        faultCount += 1
     }
 
     func reset(error: Int32) {
@@ -72,6 +80,7 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
         // Before the fence: who sees it finds its quota free and the job counted.
         usage.jobsInFlight.subtract(1, ordering: .relaxed)
         guard let device = queue?.vm.device else { return }
+        if device.configuration.reportsJobs { times.end() }
         device.counters.execJobs.add(1, ordering: .relaxed)
         if error != 0 { device.counters.failedJobs.add(1, ordering: .relaxed) }
     }
@@ -79,10 +88,17 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
     func released(error: Int32) {
         if let queue {
             let device = queue.vm.device
-            if faultID != 0 { device.events.postFault(faultID) }
+            for index in 0..<faultCount { device.events.postFault(faultIDs[index]) }
             if timedOut {
                 device.events.post(
                     .jobTimedOut(client: queue.client, vm: queue.vm.id, queue: queue.id))
+            }
+            if device.configuration.reportsJobs {
+                device.events.post(
+                    .jobEnded(
+                        JobReport(
+                            kind: .exec, client: queue.client, vm: queue.vm.id, queue: queue.id,
+                            began: times.began, ended: times.ended, error: error)))
             }
         }
         queue = nil

@@ -6,4 +6,6 @@ public enum DeviceEvent: Sendable {
     case jobTimedOut(client: UInt32, vm: UInt32, queue: UInt32)
     /// An asynchronous bind failed; the VM is banned.
     case vmBanned(client: UInt32, vm: UInt32, errno: Int32)
+    /// A job has ended; only with ``DeviceConfiguration/reportsJobs``.
+    case jobEnded(JobReport)
 }

@@ -51,6 +51,10 @@ public struct DeviceStatus: Sendable {
     public var failedJobs: UInt64 = 0
     /// Faults of all engines.
     public var faults: UInt64 = 0
+    /// Binds that a personality refused for what they asked for.
+    public var refusedBinds: UInt64 = 0
+    /// What the VMs made of the binds that they accepted.
+    public var operations = OperationCounts()
     /// The sum of all MMUs' counters.
     public var mmu = MMUTotals()
 }
@@ -100,6 +104,8 @@ extension Device {
         status.execJobs = counters.execJobs.load(ordering: .relaxed)
         status.failedJobs = counters.failedJobs.load(ordering: .relaxed)
         status.faults = counters.faults.load(ordering: .relaxed)
+        status.refusedBinds = counters.refusedBinds.load(ordering: .relaxed)
+        status.operations = counters.operations
         for mmu in mmus.mmus {
             let one = mmu.statistics
             status.mmu.bytesRead += one.bytesRead

@@ -21,12 +21,13 @@ final class BindJob: JobBody, @unchecked Sendable {
     private let charge: BindCharge
     private var next = 0
     private var failure: Int32 = 0
+    private var times = JobSpan()
 
     init(vm: DeviceVM, plan: consuming BindPlan, usage: ClientUsage) {
         self.vm = vm
         self.plan = plan
         charge = BindCharge(
-            usage, operations: self.plan.updates.count, tables: self.plan.reservation.count)
+            usage, operations: self.plan.operationCount, tables: self.plan.reservation.count)
     }
 
     /// What the job covers, for the dependencies of jobs of other queues.
@@ -34,6 +35,9 @@ final class BindJob: JobBody, @unchecked Sendable {
 
     /// What the job's operations on whole buffers unmap.
     var unmappedByBuffer: [VirtualRange] { plan.unmappedByBuffer }
+
+    /// The ops by kind.
+    var counts: OperationCounts { plan.counts }
 
     /// The op lists, if they were asked for; once.
     func takeRecords() -> [ExecutedOperation] { plan.takeRecords() }
@@ -51,8 +55,10 @@ final class BindJob: JobBody, @unchecked Sendable {
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
         guard let vm else { return .failed(errno: EIO) }
+        if vm.device.configuration.reportsJobs { times.begin() }
         var retired = RetiredTables()
         let first = next
+        var untimed: UInt64 = 0
         while next < plan.updates.count {
             // A job before it may have ended without executing: what this one was planned for is
             // then not what it would find.
@@ -66,8 +72,14 @@ final class BindJob: JobBody, @unchecked Sendable {
                 break
             }
             plan.execute(next, on: vm.table, retiring: &retired)
+            untimed += max(plan.ranges[next].bytes, Self.leastBytes)
             next += 1
-            if slice.isOver { break }
+            // The clock costs as much as a few entries.
+            if slice.shouldStop { break }
+            if untimed >= Self.timedBytes {
+                if slice.isOver { break }
+                untimed = 0
+            }
         }
         // Entries first, then every TLB, and only then may a table be used again.
         if !plan.mapsOverNothing || !retired.isEmpty { invalidate(first..<next, in: vm) }
@@ -75,6 +87,11 @@ final class BindJob: JobBody, @unchecked Sendable {
         if failure != 0 { return .failed(errno: failure) }
         return next < plan.updates.count ? .yield : .done
     }
+
+    /// How much may be written between two looks at the clock, bytes of address space.
+    private static let timedBytes: UInt64 = 1 << 20
+    /// What an update of fewer bytes counts as.
+    private static let leastBytes: UInt64 = 1 << 16
 
     private func invalidate(_ updates: Range<Int>, in vm: DeviceVM) {
         #if MUTANTS
@@ -93,6 +110,7 @@ final class BindJob: JobBody, @unchecked Sendable {
         plan.returnReservation()
         guard let vm else { return }
         if next < plan.updates.count { vm.cutOff() }
+        if vm.device.configuration.reportsJobs { times.end() }
         vm.device.releases.begin()
         vm.device.counters.bindJobs.add(1, ordering: .relaxed)
         if error != 0 { vm.device.counters.failedJobs.add(1, ordering: .relaxed) }
@@ -101,6 +119,13 @@ final class BindJob: JobBody, @unchecked Sendable {
     func released(error: Int32) {
         let device = vm?.device
         if let vm, failure != 0 && failure != ECANCELED { vm.device.events.postBan(of: vm) }
+        if let vm, vm.device.configuration.reportsJobs {
+            vm.device.events.post(
+                .jobEnded(
+                    JobReport(
+                        kind: .bind, client: vm.client, vm: vm.id, began: times.began,
+                        ended: times.ended, error: error)))
+        }
         finish()
         device?.releases.end()
     }

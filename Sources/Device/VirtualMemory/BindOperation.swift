@@ -54,10 +54,14 @@ public struct BindOperation: Sendable {
 }
 
 extension BindOperation {
-    var mappingFlags: GPUVAFlags {
-        var flags: GPUVAFlags = kind == .mapNull ? .sparse : []
-        if readOnly { flags.insert(.readOnly) }
-        if kind == .map { flags.formUnion(.pteKind(pteKind)) }
-        return flags
+    var mappingFlags: GPUVAFlags { GPUVAFlags(kind, readOnly: readOnly, pteKind: pteKind) }
+}
+
+extension GPUVAFlags {
+    /// The flags of the mapping that an operation makes.
+    init(_ kind: BindOperation.Kind, readOnly: Bool, pteKind: UInt8) {
+        self = kind == .mapNull ? .sparse : []
+        if readOnly { insert(.readOnly) }
+        if kind == .map { formUnion(.pteKind(pteKind)) }
     }
 }

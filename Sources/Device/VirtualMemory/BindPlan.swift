@@ -1,3 +1,4 @@
+import Fencing
 import GPUVMCore
 import Memory
 import PageTables
@@ -8,34 +9,57 @@ import PageTables
 struct BindPlan: ~Copyable {
     var ops = OpList()
     private(set) var updates: [PageTableUpdate] = []
+    /// How many updates were asked for; maps that continue each other are one.
+    private(set) var operationCount = 0
     private(set) var ranges: [VirtualRange] = []
     private(set) var extents: [PhysicalExtent] = []
-    private(set) var mapped: [BufferObject] = []
+    /// What the updates map, each at least once.
+    private var mapped: [BufferObject] = []
     private(set) var records: [ExecutedOperation] = []
     /// What operations on a whole buffer unmapped.
     private(set) var unmappedByBuffer: [VirtualRange] = []
+    /// The ops by kind, for the device's counters.
+    var counts = OperationCounts()
     var reservation: TableReservation
-    private var demand = TableDemand<Generic48Format>()
+    private let table: any PageTableWriting.Type
+    private var demand: PageTableDemand
 
     /// Whether all updates put entries where there are none, or those that are there already: MMUs
     /// cache no missing entries.
     private(set) var mapsOverNothing = false
 
-    /// How many pages the reservation may have.
+    /// How many pages the reservation may have, but for what unmaps need.
     private let tableQuota: Int
+    private var unmapTables = 0
 
-    init(pool: TablePool, tableQuota: Int) {
+    /// - Parameter format: Of the page table that the plan will be executed on.
+    init(_ format: TableFormat, pool: TablePool, tableQuota: Int) {
+        table = format.tableClass
+        demand = PageTableDemand(table)
         reservation = pool.emptyReservation()
         self.tableQuota = tableQuota
     }
 
+    /// Makes room for `count` operations, if each is of the usual kind.
+    mutating func makeRoom(for count: Int) {
+        updates.reserveCapacity(count)
+        ranges.reserveCapacity(count)
+        extents.reserveCapacity(count)
+    }
+
     /// Takes note of an operation whose op list has been planned and not yet applied.
     ///
+    /// - Parameters:
+    ///   - isSparse: Whether a sparse region lies under the operation's range.
+    ///   - sparse: All of the VM's.
     /// - Throws: ``DeviceError/pageTables(_:)`` if the page-table memory cannot hold the worst that
     ///   this operation may need.
     mutating func collect(
-        _ operation: BindOperation, index: Int, records wanted: Bool, over sparse: SparseRegions
+        _ operation: BindStep, index: Int, records wanted: Bool, isSparse: Bool,
+        over sparse: @autoclosure () -> SparseRegions
     ) throws(DeviceError) {
+        counts.add(ops)
+        if operation.kind == .removeSparse { counts.sparseUnmaps += 1 }
         if wanted {
             for position in 0..<ops.count {
                 records.append(ExecutedOperation(ops[position], request: index))
@@ -44,41 +68,39 @@ struct BindPlan: ~Copyable {
         let range = VirtualRange(address: operation.address, bytes: operation.range)
         // In a sparse region there are entries where the tree has no mapping.
         let isInsertion =
-            ops.count == 1 && (operation.kind == .map || operation.kind == .mapNull)
-            && sparse.first(overlapping: operation.addresses) == nil
-        if !isInsertion && operation.kind != .prefetch { demand.addRemoval() }
+            ops.count == 1 && (operation.kind == .map || operation.kind == .mapNull) && !isSparse
+        if !isInsertion { demand.addReplacement() }
         switch operation.kind {
         case .map:
-            guard let buffer = operation.buffer else { return }
-            guard !buffer.isEvicted, let frames = buffer.frames else {
+            guard let isEvicted = operation.ask({ $0.isEvicted }) else { return }
+            guard !isEvicted, let buffer = operation.buffer else {
                 // Nothing leads to an evicted buffer; the next exec brings it back.
-                append(.unmap(address: operation.address, range: operation.range), range)
-                return
+                return try appendUnmap(range, isOverNull: isSparse || replacesNull)
             }
-            try map(
-                range, of: buffer, frames, offset: operation.offset, readOnly: operation.readOnly)
+            try map(range, of: buffer, operation.offset, operation.mappingFlags)
         case .mapNull:
-            try reserve(range)
+            try reserveNull(range)
+            let flags: PTEFlags = operation.readOnly ? .readOnly : []
             append(
-                .mapNull(
-                    address: operation.address, range: operation.range,
-                    readOnly: operation.readOnly), range)
+                .mapNull(address: operation.address, range: operation.range, flags: flags), range)
         case .unmap:
             guard !ops.isEmpty else { return }
-            guard sparse.first(overlapping: operation.addresses) != nil else {
-                return append(.unmap(address: operation.address, range: operation.range), range)
-            }
-            try unmapShowing(sparse, operation.addresses)
+            guard isSparse else { return try appendUnmap(range, isOverNull: replacesNull) }
+            try unmapShowing(sparse(), operation.addresses)
         case .createSparse: return
-        case .removeSparse:
-            append(.unmap(address: operation.address, range: operation.range), range)
+        case .removeSparse: try appendUnmap(range, isOverNull: true)
         case .unmapAll:
+            let sparse = sparse()
             for position in 0..<ops.count {
                 guard case .unmap(let unmap) = ops[position] else { continue }
                 let range = VirtualRange(address: unmap.va.address, bytes: unmap.va.range)
                 try sparse.forEachPiece(of: range.address..<(range.address + range.bytes)) {
                     (piece, isSparse) throws(DeviceError) in
-                    if isSparse { try showSparse(piece) } else { appendUnmap(piece) }
+                    if isSparse {
+                        try showSparse(piece, insteadOf: unmap.va)
+                    } else {
+                        appendUnmap(piece)
+                    }
                 }
                 unmappedByBuffer.append(range)
             }
@@ -93,9 +115,37 @@ struct BindPlan: ~Copyable {
     mutating func showSparse(_ range: Range<UInt64>) throws(DeviceError) {
         let bytes = range.upperBound - range.lowerBound
         let covered = VirtualRange(address: range.lowerBound, bytes: bytes)
+        demand.addReplacement()
+        try reserveNull(covered)
+        append(.mapNull(address: range.lowerBound, range: bytes, flags: []), covered)
+    }
+
+    /// Whether the planned ops unmap or cut a mapping of nothing.
+    private var replacesNull: Bool {
+        for position in 0..<ops.count {
+            switch ops[position] {
+            case .unmap(let unmap): if unmap.va.flags.contains(.sparse) { return true }
+            case .remap(let remap): if remap.va.flags.contains(.sparse) { return true }
+            case .map, .prefetch: continue
+            }
+        }
+        return false
+    }
+
+    /// Clears a range.
+    ///
+    /// Where the page table says of the range that it reads zero, that may take tables, of which the
+    /// client's quota knows nothing: no unmap is refused for it.
+    private mutating func appendUnmap(
+        _ range: VirtualRange, isOverNull: Bool
+    ) throws(DeviceError) {
+        if isOverNull {
+            let needed = table.unmapTablesNeeded(address: range.address, range: range.bytes)
+            try take(needed)
+            unmapTables += needed
+        }
         demand.addRemoval()
-        try reserve(covered)
-        append(.mapNull(address: range.lowerBound, range: bytes, readOnly: false), covered)
+        append(.unmap(address: range.address, range: range.bytes), range)
     }
 
     /// Clears what the planned ops unmap; inside of sparse regions those show again.
@@ -113,60 +163,127 @@ struct BindPlan: ~Copyable {
             let end = min(old.address + old.range, request.upperBound)
             try sparse.forEachPiece(of: start..<end) {
                 (piece, isSparse) throws(DeviceError) in
-                if isSparse { try showSparse(piece) } else { appendUnmap(piece) }
+                if isSparse { try showSparse(piece, insteadOf: old) } else { appendUnmap(piece) }
             }
         }
     }
 
+    /// Takes note of a range of a sparse region that shows again, since a mapping over it goes.
+    ///
+    /// The client's quota has no say, and where memory is there now the page table has what that
+    /// takes: no unmap is refused for page tables. What an evicted buffer has left are holes.
+    private mutating func showSparse(
+        _ range: Range<UInt64>, insteadOf va: GPUVA
+    ) throws(DeviceError) {
+        let bytes = range.upperBound - range.lowerBound
+        demand.addReplacement()
+        let needed = demand.addNullMap(address: range.lowerBound, range: bytes)
+        do throws(DeviceError) {
+            try take(needed)
+            unmapTables += needed
+        } catch {
+            guard table.charges.allSatisfy(\.isFreeWhenNull),
+                let buffer = va.object as? BufferObject, !buffer.isEvicted
+            else { throw error }
+            // Nothing was paid that a later operation could share.
+            demand.addRemoval()
+        }
+        append(
+            .mapNull(address: range.lowerBound, range: bytes, flags: []),
+            VirtualRange(address: range.lowerBound, bytes: bytes))
+    }
+
     private mutating func appendUnmap(_ range: Range<UInt64>) {
+        demand.addRemoval()
         let bytes = range.upperBound - range.lowerBound
         append(
             .unmap(address: range.lowerBound, range: bytes),
             VirtualRange(address: range.lowerBound, bytes: bytes))
     }
 
-    /// Takes note of a mapping whose buffer was brought back to `frames`; such a plan has nothing else.
+    /// Takes note of a mapping whose buffer was brought back; such a plan has nothing else.
     ///
     /// - Throws: As ``collect(_:index:records:)``.
-    mutating func rebind(
-        _ va: GPUVA, of buffer: BufferObject, _ frames: BufferFrames
-    ) throws(DeviceError) {
+    mutating func rebind(_ va: GPUVA, of buffer: BufferObject) throws(DeviceError) {
         mapsOverNothing = true
         try map(
-            VirtualRange(address: va.address, bytes: va.range), of: buffer, frames,
-            offset: va.offset, readOnly: va.flags.contains(.readOnly))
+            VirtualRange(address: va.address, bytes: va.range), of: buffer, va.offset, va.flags)
     }
 
     private mutating func map(
-        _ range: VirtualRange, of buffer: BufferObject, _ frames: BufferFrames, offset: UInt64,
-        readOnly: Bool
+        _ range: VirtualRange, of buffer: BufferObject, _ offset: UInt64, _ flags: GPUVAFlags
     ) throws(DeviceError) {
-        try reserve(range)
+        try reserve(demand.addMap(address: range.address, range: range.bytes))
         let first = extents.count
-        frames.append(offset: offset, length: range.bytes, to: &extents)
-        mapped.append(buffer)
+        guard buffer.appendFrames(offset: offset, length: range.bytes, to: &extents) else {
+            preconditionFailure("a resident buffer has frames")
+        }
+        keep(buffer)
+        if extend(range, to: extents.count, flags) { return }
         append(
-            .map(address: range.address, extents: first..<extents.count, readOnly: readOnly), range)
+            .map(
+                address: range.address, extents: first..<extents.count, flags: flags.pteFlags,
+                kind: flags.pteKind), range)
+    }
+
+    /// Keeps a buffer until the plan is forgotten. Arrays map the same few again and again.
+    private mutating func keep(_ buffer: BufferObject) {
+        for index in mapped.indices.suffix(Self.buffersCompared) where mapped[index] === buffer {
+            return
+        }
+        mapped.append(buffer)
+    }
+
+    private static let buffersCompared = 8
+    /// The most runs of frames that maps are joined to: the page table's lock and the slices of the
+    /// job go by updates.
+    private static let runsJoined = 128
+
+    /// Joins a map of `range`, whose frames are the last of the list, to the update before it, if it
+    /// goes on there in the same way: its entries are the same then. What both may need together is
+    /// no more than was reserved for them, since each span that the joint map touches was charged for
+    /// one of them at least.
+    private mutating func extend(
+        _ range: VirtualRange, to end: Int, _ flags: GPUVAFlags
+    ) -> Bool {
+        guard case .map(let address, let run, flags.pteFlags, flags.pteKind) = updates.last,
+            end - run.lowerBound <= Self.runsJoined
+        else { return false }
+        let last = ranges.count - 1
+        guard ranges[last].address + ranges[last].bytes == range.address else { return false }
+        ranges[last].bytes += range.bytes
+        updates[last] = .map(
+            address: address, extents: run.lowerBound..<end, flags: flags.pteFlags,
+            kind: flags.pteKind)
+        operationCount += 1
+        return true
     }
 
     /// Rewrites the range of one update; on the signalling path, from the reservation alone.
     mutating func execute(
-        _ index: Int, on table: PageTable, retiring retired: inout RetiredTables
+        _ index: Int, on table: any PageTableWriting, retiring retired: inout RetiredTables
     ) {
         switch updates[index] {
-        case .map(let address, let run, let readOnly):
+        case .map(let address, let run, let flags, let kind):
             extents.withUnsafeBufferPointer {
                 table.map(
-                    address, extents: UnsafeBufferPointer(rebasing: $0[run]),
-                    flags: readOnly ? .readOnly : [], using: &reservation, retiring: &retired)
+                    address, extents: UnsafeBufferPointer(rebasing: $0[run]), flags: flags,
+                    kind: Self.written(kind), using: &reservation, retiring: &retired)
             }
-        case .mapNull(let address, let range, let readOnly):
+        case .mapNull(let address, let range, let flags):
             table.mapNull(
-                address, range: range, flags: readOnly ? .readOnly : [], using: &reservation,
-                retiring: &retired)
+                address, range: range, flags: flags, using: &reservation, retiring: &retired)
         case .unmap(let address, let range):
-            table.unmap(address, range: range, retiring: &retired)
+            table.unmap(address, range: range, using: &reservation, retiring: &retired)
         }
+    }
+
+    /// The kind that the entries of a mapping get.
+    private static func written(_ kind: UInt8) -> UInt8 {
+        #if MUTANTS
+            if Mutant.isPlanted("pteKindLost") { return 0 }
+        #endif
+        return kind
     }
 
     mutating func takeRecords() -> [ExecutedOperation] {
@@ -186,21 +303,29 @@ struct BindPlan: ~Copyable {
         mapped = []
         records = []
         unmappedByBuffer = []
-        demand = TableDemand()
+        demand = PageTableDemand(table)
     }
 
     private mutating func append(_ update: PageTableUpdate, _ range: VirtualRange) {
         updates.append(update)
         ranges.append(range)
+        operationCount += 1
     }
 
-    private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
-        let needed = demand.addMap(address: range.address, range: range.bytes)
-        guard reservation.count + needed <= tableQuota else {
+    private mutating func reserveNull(_ range: VirtualRange) throws(DeviceError) {
+        try reserve(demand.addNullMap(address: range.address, range: range.bytes))
+    }
+
+    private mutating func reserve(_ needed: Int) throws(DeviceError) {
+        guard reservation.count - unmapTables + needed <= tableQuota else {
             throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
         }
+        try take(needed)
+    }
+
+    private mutating func take(_ needed: Int) throws(DeviceError) {
         do throws(PageTableError) {
-            reservation.absorb(try reservation.pool.reserve(needed))
+            try reservation.grow(by: needed)
         } catch {
             throw .pageTables(error)
         }

@@ -71,36 +71,38 @@ extension DeviceVM {
 
     /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
     static func check(_ operations: [BindOperation]) throws(DeviceError) {
-        for (index, operation) in operations.enumerated() {
-            func refuse(_ why: String) -> DeviceError {
-                .invalid(
-                    """
-                    operation \(index) (\(operation.kind)) at 0x\(hex(operation.address)), \
-                    0x\(hex(operation.range)) bytes: \(why)
-                    """)
+        for index in operations.indices {
+            try check(BindStep(operations, index), index: index)
+        }
+    }
+
+    private static func check(_ operation: BindStep, index: Int) throws(DeviceError) {
+        let (kind, address, range) = (operation.kind, operation.address, operation.range)
+        func refuse(_ why: String) -> DeviceError {
+            .invalid(
+                "operation \(index) (\(kind)) at 0x\(hex(address)), 0x\(hex(range)) bytes: \(why)")
+        }
+        if kind == .unmapAll {
+            guard address == 0, range == 0 else {
+                throw refuse("it unmaps a buffer wherever it is; address and range are 0")
             }
-            if operation.kind == .unmapAll {
-                guard operation.address == 0, operation.range == 0 else {
-                    throw refuse("it unmaps a buffer wherever it is; address and range are 0")
-                }
-                continue
-            }
-            guard operation.range != 0 else { throw refuse("the range is empty") }
-            guard (operation.address | operation.range | operation.offset) % frameSize == 0 else {
-                throw refuse("address, range and offset are multiples of 4096")
-            }
-            guard !operation.address.addingReportingOverflow(operation.range).overflow else {
-                throw refuse("the end is beyond 2^64")
-            }
-            guard operation.kind == .map, let buffer = operation.buffer else { continue }
-            guard operation.offset <= buffer.size, operation.range <= buffer.size - operation.offset
-            else {
-                throw refuse(
-                    """
-                    offset 0x\(hex(operation.offset)) and range end past the buffer's \
-                    0x\(hex(buffer.size)) bytes
-                    """)
-            }
+            return
+        }
+        guard range != 0 else { throw refuse("the range is empty") }
+        guard (address | range | operation.offset) % frameSize == 0 else {
+            throw refuse("address, range and offset are multiples of 4096")
+        }
+        guard !address.addingReportingOverflow(range).overflow else {
+            throw refuse("the end is beyond 2^64")
+        }
+        guard kind == .map, operation.object != nil else { return }
+        let size = operation.size
+        guard operation.offset <= size, range <= size - operation.offset else {
+            throw refuse(
+                """
+                offset 0x\(hex(operation.offset)) and range end past the buffer's 0x\(hex(size)) \
+                bytes
+                """)
         }
     }
 
@@ -124,7 +126,7 @@ extension DeviceVM {
         let job: Job
         let result: BindResult
         lock.lock()
-        isDriverRequest = client == nil
+        hasFailurePoints = client != nil && device.failures.isArmed
         let sparseBefore = sparse
         do throws(DeviceError) {
             try checkUsable()
@@ -132,15 +134,17 @@ extension DeviceVM {
             var locking = ExecLocking(
                 ignoresDuplicates: true, cancellation: client?.cancellation)
             try lockReservations(for: request, &locking)
-            var plan = BindPlan(pool: device.tablePool, tableQuota: request.tableQuota)
+            var plan = BindPlan(format, pool: device.tablePool, tableQuota: request.tableQuota)
             let before = space.mappingCount
             space.begin()
             do throws(DeviceError) {
-                for (index, operation) in request.operations.enumerated() {
+                plan.makeRoom(for: request.operations.count)
+                let quota = client?.quotas.mappings ?? 0
+                for index in request.operations.indices {
                     let others = usage.mappings.load(ordering: .relaxed) - before
                     try apply(
-                        operation, index: index, to: &plan,
-                        quota: client.map { $0.quotas.mappings - others } ?? 0,
+                        BindStep(request.operations, index), index: index, to: &plan,
+                        quota: quota - others,
                         records: request.recordsOperations, sparseBefore: sparseBefore)
                 }
                 try failurePoint("make the job")
@@ -164,13 +168,14 @@ extension DeviceVM {
             throw error
         }
         lock.unlock()
-        request.queue.push(job)
+        request.queue.push(job, mayRun: client != nil)
         return (result, job)
     }
 
     /// A step of a client's request that may fail on purpose.
+    @inline(__always)
     func failurePoint(_ step: @autoclosure () -> String) throws(DeviceError) {
-        if !isDriverRequest { try device.failures.check(step()) }
+        if hasFailurePoints { try device.failures.check(step()) }
     }
 
     /// Locks the VM's reservation and those of all buffers that the array may touch: an earlier
@@ -187,15 +192,25 @@ extension DeviceVM {
             if executed.isImmediate {
                 try locking.prepareExternalObjects(of: space, slots: 1)
             }
-            for operation in request.operations {
-                if let buffer = operation.buffer { try locking.prepare(buffer, slots: 1) }
-                guard operation.kind != .unmapAll, !executed.isImmediate else { continue }
-                try locking.prepareTouched(
-                    of: space, address: operation.address, range: operation.range, slots: 1)
+            // Ranges that go on where the one before ended are walked together.
+            var walked: Range<UInt64> = 0..<0
+            for index in request.operations.indices {
+                let step = BindStep(request.operations, index)
+                if let object = step.object, !locking.isKnownPrepared(object, slots: 1) {
+                    try locking.prepare(object.takeUnretainedValue(), slots: 1)
+                }
+                guard step.kind != .unmapAll, !executed.isImmediate else { continue }
+                if step.address == walked.upperBound {
+                    walked = walked.lowerBound..<step.addresses.upperBound
+                } else {
+                    try prepareTouched(walked, &locking)
+                    walked = step.addresses
+                }
             }
+            try prepareTouched(walked, &locking)
         } then: { locking throws(ResidencyError) in
-            for (index, operation) in request.operations.enumerated()
-            where operation.kind == .prefetch {
+            for index in request.operations.indices
+            where request.operations[index].kind == .prefetch {
                 // What nobody holds any more is mapped still, and not locked (weak references).
                 for buffer in prefetched(by: index, of: request.operations)
                 where locking.holds(buffer.reservation)
@@ -208,6 +223,15 @@ extension DeviceVM {
         }
         let unbound = restored.filter { space.isEvicted($0) }
         if !unbound.isEmpty { try rebind(unbound, tableQuota: request.tableQuota, &locking) }
+    }
+
+    private func prepareTouched(
+        _ range: Range<UInt64>, _ locking: inout ExecLocking
+    ) throws(GPUVMError) {
+        guard !range.isEmpty else { return }
+        try locking.prepareTouched(
+            of: space, address: range.lowerBound, range: range.upperBound - range.lowerBound,
+            slots: 1)
     }
 
     /// The evicted buffers that a prefetch will find: those that earlier operations of the array map
@@ -266,6 +290,7 @@ extension DeviceVM {
             throw error
         }
         space.commit()
+        device.counters.add(body.counts)
         // The job keeps what was unmapped until no entry and no TLB leads there any more.
         var released: [GPUVMObject] = []
         space.takeReleased(into: &released)
@@ -284,11 +309,11 @@ extension DeviceVM {
     /// For fault reports.
     func remember(_ operations: [BindOperation], unmappedByBuffer: [VirtualRange]) {
         let now = Runtime.now()
-        for operation in operations where operation.kind != .unmapAll {
+        for index in operations.indices where operations[index].kind != .unmapAll {
             history.append(
                 OperationRecord(
-                    kind: operation.kind, address: operation.address, range: operation.range,
-                    time: now))
+                    kind: operations[index].kind, address: operations[index].address,
+                    range: operations[index].range, time: now))
         }
         for range in unmappedByBuffer {
             history.append(
@@ -297,15 +322,16 @@ extension DeviceVM {
         }
     }
 
-    func checkLocality(_ operation: BindOperation, index: Int) throws(DeviceError) {
-        guard let buffer = operation.buffer, operation.kind == .map, buffer.isLocal,
-            buffer.reservation !== reservation
+    func checkLocality(_ operation: BindStep, index: Int) throws(DeviceError) {
+        guard operation.isLocal, operation.kind == .map,
+            operation.ask({ $0.reservation === reservation }) != true,
+            let buffer = operation.buffer
         else { return }
         throw .invalid("operation \(index): the buffer “\(buffer.name)” is local to another VM")
     }
 
     private func apply(
-        _ operation: BindOperation, index: Int, to plan: inout BindPlan, quota: Int, records: Bool,
+        _ operation: BindStep, index: Int, to plan: inout BindPlan, quota: Int, records: Bool,
         sparseBefore: SparseRegions
     ) throws(DeviceError) {
         let isMap = operation.kind == .map || operation.kind == .mapNull
@@ -316,7 +342,7 @@ extension DeviceVM {
             }
         }
         try checkLocality(operation, index: index)
-        try checkSparse(operation, index: index, before: sparseBefore)
+        let isSparse = try checkSparse(operation, index: index, before: sparseBefore)
         try failurePoint("plan operation \(index)")
         if operation.kind == .createSparse {
             return try createSparse(operation, index: index, plan: &plan)
@@ -325,12 +351,7 @@ extension DeviceVM {
             switch operation.kind {
             case .createSparse: return
             case .map, .mapNull:
-                try space.planMap(
-                    MapRequest(
-                        address: operation.address, range: operation.range,
-                        object: operation.buffer, offset: operation.offset,
-                        flags: operation.mappingFlags),
-                    into: &plan.ops)
+                try space.planMap(operation.map, into: &plan.ops)
             case .unmap, .removeSparse:
                 try space.planUnmap(
                     address: operation.address, range: operation.range, into: &plan.ops)
@@ -349,7 +370,8 @@ extension DeviceVM {
         }
         try failurePoint("reserve page tables for operation \(index)")
         if operation.kind == .removeSparse { _ = sparse.remove(operation.addresses) }
-        try plan.collect(operation, index: index, records: records, over: sparse)
+        try plan.collect(
+            operation, index: index, records: records, isSparse: isSparse, over: sparse)
         try failurePoint("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {
@@ -357,7 +379,9 @@ extension DeviceVM {
         } catch {
             throw .bind(operation: index, error)
         }
-        if let buffer = operation.buffer, operation.kind == .map, buffer.isEvicted {
+        if operation.kind == .map, operation.ask({ $0.isEvicted }) ?? false,
+            let buffer = operation.buffer
+        {
             // A pair that is new does not know yet.
             space.setEvicted(true, object: buffer)
         }

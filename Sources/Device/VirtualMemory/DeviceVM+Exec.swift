@@ -148,11 +148,11 @@ extension DeviceVM {
             let body = try makeImmediateRebind(buffers, tableQuota: tableQuota)
             return (Job(body: body), body.coverage, { body.discard() })
         }
-        var plan = BindPlan(pool: device.tablePool, tableQuota: tableQuota)
+        var plan = BindPlan(format, pool: device.tablePool, tableQuota: tableQuota)
         for buffer in buffers {
-            guard let frames = buffer.frames else { continue }
+            guard buffer.frames != nil else { continue }
             try space.forEachMapping(of: buffer) { va throws(DeviceError) in
-                try plan.rebind(va, of: buffer, frames)
+                try plan.rebind(va, of: buffer)
             }
         }
         let body = BindJob(vm: self, plan: plan, usage: usage)

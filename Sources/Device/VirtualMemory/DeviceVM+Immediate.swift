@@ -36,7 +36,7 @@ extension DeviceVM {
         let job: Job
         let fence: Fence
         lock.lock()
-        isDriverRequest = client == nil
+        hasFailurePoints = client != nil && device.failures.isArmed
         do throws(DeviceError) {
             try checkUsable()
             var locking = ExecLocking(ignoresDuplicates: true, cancellation: client?.cancellation)
@@ -85,14 +85,14 @@ extension DeviceVM {
         var plan: ImmediatePlan
         do throws(GPUVMError) {
             plan = try ImmediatePlan(
-                space, maps: maps, unmaps: unmaps, pool: device.tablePool,
+                space, format, maps: maps, unmaps: unmaps, pool: device.tablePool,
                 tableQuota: request.tableQuota)
         } catch {
             throw .space(error)
         }
         do throws(DeviceError) {
             for (index, operation) in request.operations.enumerated() {
-                try check(operation, index: index)
+                try check(BindStep(request.operations, index), index: index)
                 try failurePoint("reserve for operation \(index)")
                 try plan.add(operation, index: index)
             }
@@ -106,7 +106,7 @@ extension DeviceVM {
             usage: usage)
     }
 
-    private func check(_ operation: BindOperation, index: Int) throws(DeviceError) {
+    private func check(_ operation: BindStep, index: Int) throws(DeviceError) {
         try checkLocality(operation, index: index)
         guard operation.kind.isNative else {
             throw .invalid("operation \(index): an immediate-mode VM has no sparse regions")
@@ -144,7 +144,8 @@ extension DeviceVM {
         var plan: ImmediatePlan
         do throws(GPUVMError) {
             plan = try ImmediatePlan(
-                space, maps: 0, unmaps: 0, pool: device.tablePool, tableQuota: tableQuota)
+                space, format, maps: 0, unmaps: 0, pool: device.tablePool,
+                tableQuota: tableQuota)
         } catch {
             throw .space(error)
         }

@@ -84,6 +84,9 @@ extension DeviceVM {
         }
     }
 
+    /// How many mappings there are, the reserved range not counted. O(1).
+    public var mappingCount: Int { withMappingsLocked { space.mappingCount } }
+
     /// How many mappings of a buffer there are. O(them).
     func mappingCount(of buffer: BufferObject) -> Int {
         lock.withLock { space.vmBO(of: buffer)?.linkedCount ?? 0 }

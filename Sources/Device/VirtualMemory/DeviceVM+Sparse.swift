@@ -9,27 +9,29 @@ extension DeviceVM {
     /// itself removes counts still, so it cannot be made anew there in one request.
     func checkSparseRegions(_ operations: [BindOperation]) throws(DeviceError) {
         guard !sparse.isEmpty else { return }
-        for (index, operation) in operations.enumerated() {
-            guard operation.kind == .map || operation.kind == .createSparse,
-                let region = sparse.first(overlapping: operation.addresses)
-            else { continue }
-            if operation.kind == .createSparse {
-                throw .sparse(operation: index, .overlaps)
-            }
+        for index in operations.indices {
+            let kind = operations[index].kind
+            guard kind == .map || kind == .createSparse else { continue }
+            let addresses = operations[index].addresses
+            guard let region = sparse.first(overlapping: addresses) else { continue }
+            if kind == .createSparse { throw .sparse(operation: index, .overlaps) }
             guard
-                region.lowerBound <= operation.addresses.lowerBound,
-                region.upperBound >= operation.addresses.upperBound
+                region.lowerBound <= addresses.lowerBound,
+                region.upperBound >= addresses.upperBound
             else { throw .sparse(operation: index, .crosses) }
         }
     }
 
     /// Checks one operation against the regions as the array has made them so far.
+    ///
+    /// - Returns: Whether a region lies under the operation's range.
     func checkSparse(
-        _ operation: BindOperation, index: Int, before: SparseRegions
-    ) throws(DeviceError) {
+        _ operation: BindStep, index: Int, before: SparseRegions
+    ) throws(DeviceError) -> Bool {
+        let region = sparse.first(overlapping: operation.addresses)
         switch operation.kind {
         case .map:
-            if let region = sparse.first(overlapping: operation.addresses) {
+            if let region {
                 guard
                     region.lowerBound <= operation.addresses.lowerBound,
                     region.upperBound >= operation.addresses.upperBound
@@ -38,20 +40,19 @@ extension DeviceVM {
                 throw .sparse(operation: index, .isRemoved)
             }
         case .createSparse:
-            guard sparse.first(overlapping: operation.addresses) == nil else {
-                throw .sparse(operation: index, .exists)
-            }
+            guard region == nil else { throw .sparse(operation: index, .exists) }
         case .removeSparse:
-            guard sparse.contains(operation.addresses) else {
+            guard region == operation.addresses else {
                 throw .sparse(operation: index, .missing)
             }
         case .unmap, .mapNull, .unmapAll, .prefetch: break
         }
+        return region != nil
     }
 
     /// Makes a region; what is mapped in it stays mapped. Its page-table entries are the gaps'.
     func createSparse(
-        _ operation: BindOperation, index: Int, plan: inout BindPlan
+        _ operation: BindStep, index: Int, plan: inout BindPlan
     ) throws(DeviceError) {
         guard space.isValid(address: operation.address, range: operation.range) else {
             throw .bind(
@@ -70,6 +71,7 @@ extension DeviceVM {
         if start < end { gaps.append(start..<end) }
         for gap in gaps { try plan.showSparse(gap) }
         sparse.insert(operation.addresses)
+        plan.counts.sparseMaps += 1
     }
 }
 

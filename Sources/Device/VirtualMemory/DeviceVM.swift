@@ -27,6 +27,8 @@ public final class DeviceVM: @unchecked Sendable {
     public let clientName: String
     /// Its modes.
     public let flags: Flags
+    /// What its page tables look like.
+    public let format: TableFormat
     /// The executed state, as jobs and evictions reach it.
     let executed: ExecutedSpace
     let device: Device
@@ -54,7 +56,7 @@ public final class DeviceVM: @unchecked Sendable {
 
     /// The address space as the engines' MMUs see it.
     public var addressSpace: AddressSpace { executed.addressSpace }
-    var table: PageTable { executed.table }
+    var table: any PageTableWriting { executed.table }
 
     /// Whether a VM takes requests.
     public enum Condition: Sendable, Equatable {
@@ -73,8 +75,8 @@ public final class DeviceVM: @unchecked Sendable {
     var pendingMaps: [PendingMap] = []
     var sparse = SparseRegions()
     var history = OperationHistory()
-    /// Whether the request in progress is the driver's own.
-    var isDriverRequest = false
+    /// Whether the request in progress passes failure points: a client's, while they are armed.
+    var hasFailurePoints = false
     private var queues: [JobQueue] = []
     /// Bind queues without a handle, by id: they end with their last job.
     private var retiredQueues: Set<UInt64> = []
@@ -86,14 +88,14 @@ public final class DeviceVM: @unchecked Sendable {
     private let failure = Atomic<Int32>(0)
     init(
         id: UInt32, name: String, client: Client, start: UInt64, range: UInt64,
-        reservedStart: UInt64, reservedRange: UInt64, flags: Flags
+        reservedStart: UInt64, reservedRange: UInt64, flags: Flags, format: TableFormat
     ) throws(DeviceError) {
         let device = client.device
-        guard PageTable.isValidRange(start, range: range) else {
+        guard format.tableClass.isValidRange(start, range: range) else {
             throw .invalid(
                 """
                 a VM of 0x\(hex(range)) bytes at 0x\(hex(start)): both are multiples of 4096, \
-                the range is not empty and ends at or below 2^48
+                the range is not empty and ends within the page tables' reach
                 """)
         }
         let (reservedEnd, overflow) = reservedStart.addingReportingOverflow(reservedRange)
@@ -108,9 +110,9 @@ public final class DeviceVM: @unchecked Sendable {
                 page-aligned part of the VM
                 """)
         }
-        let table: PageTable
+        let table: any PageTableWriting
         do throws(PageTableError) {
-            table = try PageTable(pool: device.tablePool)
+            table = try format.makeTable(device.tablePool)
         } catch {
             throw .pageTables(error)
         }
@@ -133,6 +135,7 @@ public final class DeviceVM: @unchecked Sendable {
             walker?.space = space
         #endif
         self.flags = flags
+        self.format = format
         reservation = space.reservation
         defaultBindQueue = JobQueue(device.bindScheduler, name: "vm\(id)-bind", kind: .bind)
         driverQueue = JobQueue(device.bindScheduler, name: "vm\(id)-driver", kind: .bind)

@@ -13,7 +13,8 @@ final class ExecutedSpace: Sendable {
         weak var vm: DeviceVM?
     }
 
-    let table: PageTable
+    /// Of whatever format: one dynamic call for each operation, none for each entry.
+    let table: any PageTableWriting
     let addressSpace: AddressSpace
     /// Whether the tree changes inside of jobs.
     let isImmediate: Bool
@@ -21,7 +22,7 @@ final class ExecutedSpace: Sendable {
     let operationLock = Lock(.vmOperation)
     private let owner = Guarded(.leaf, Owner())
 
-    init(table: PageTable, addressSpace: AddressSpace, isImmediate: Bool) {
+    init(table: any PageTableWriting, addressSpace: AddressSpace, isImmediate: Bool) {
         self.table = table
         self.addressSpace = addressSpace
         self.isImmediate = isImmediate

@@ -26,8 +26,9 @@ struct ImmediatePlan: ~Copyable {
     private(set) var tables: TableReservation
     private var mappings: ImmediateReservation
     private let tableQuota: Int
+    private let table: any PageTableWriting.Type
     /// Of the buffers that were brought back; such a plan has nothing else.
-    private var demand = TableDemand<Generic48Format>()
+    private var demand: PageTableDemand
     /// What the requests touch; all of the space if that is known later only.
     private(set) var ranges: [VirtualRange] = []
 
@@ -35,9 +36,12 @@ struct ImmediatePlan: ~Copyable {
 
     /// - Throws: ENOMEM for the VM's capacity.
     init(
-        _ space: GPUVM, maps: Int, unmaps: Int, pool: TablePool, tableQuota: Int
+        _ space: GPUVM, _ format: TableFormat, maps: Int, unmaps: Int, pool: TablePool,
+        tableQuota: Int
     ) throws(GPUVMError) {
         self.space = space
+        table = format.tableClass
+        demand = PageTableDemand(table)
         mappings = try space.reserveImmediate(maps: maps, unmaps: unmaps)
         tables = pool.emptyReservation()
         self.tableQuota = tableQuota
@@ -56,7 +60,8 @@ struct ImmediatePlan: ~Copyable {
         switch operation.kind {
         case .map:
             guard let buffer = operation.buffer else { return }
-            try reserve(range)
+            // What is there by then is not known.
+            try reserve(table.tablesNeeded(address: range.address, range: range.bytes))
             do throws(GPUVMError) {
                 pairs.append(try space.obtain(buffer))
             } catch {
@@ -73,10 +78,12 @@ struct ImmediatePlan: ~Copyable {
                     isEvicted: buffer.isEvicted))
             ranges.append(range)
         case .mapNull:
-            try reserve(range)
+            try reserve(table.nullTablesNeeded(address: range.address, range: range.bytes))
             steps.append(.mapNull(request))
             ranges.append(range)
         case .unmap:
+            // For what it may find that reads zero; no unmap is refused for the quota.
+            try take(table.unmapTablesNeeded(address: range.address, range: range.bytes))
             steps.append(.unmap(range))
             ranges.append(range)
         case .unmapAll:
@@ -102,15 +109,14 @@ struct ImmediatePlan: ~Copyable {
         ranges += bounds
     }
 
-    /// What is there by then is not known.
-    private mutating func reserve(_ range: VirtualRange) throws(DeviceError) {
-        try reserve(PageTable.tablesNeeded(address: range.address, range: range.bytes))
-    }
-
     private mutating func reserve(_ needed: Int) throws(DeviceError) {
         guard tables.count + needed <= tableQuota else {
             throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
         }
+        try take(needed)
+    }
+
+    private mutating func take(_ needed: Int) throws(DeviceError) {
         do throws(PageTableError) {
             tables.absorb(try tables.pool.reserve(needed))
         } catch {
@@ -125,7 +131,7 @@ struct ImmediatePlan: ~Copyable {
     /// - Parameter invalidate: Called with what changed in the page table, before any table that it
     ///   lost is used again.
     mutating func execute(
-        _ index: Int, on table: PageTable, _ invalidate: (VirtualRange) -> Void
+        _ index: Int, on table: any PageTableWriting, _ invalidate: (VirtualRange) -> Void
     ) {
         let carried = GPUVAFlags.mappingKind
         var retired = RetiredTables()
@@ -134,12 +140,13 @@ struct ImmediatePlan: ~Copyable {
         // and the buffer's frames have other owners then.
         case .map(let request, let pair, let run, let isEvicted):
             if isEvicted {
-                table.unmap(request.address, range: request.range, retiring: &retired)
+                table.unmap(
+                    request.address, range: request.range, using: &tables, retiring: &retired)
             } else {
                 extents.withUnsafeBufferPointer {
                     table.map(
                         request.address, extents: UnsafeBufferPointer(rebasing: $0[run]),
-                        flags: request.flags.contains(.readOnly) ? .readOnly : [],
+                        flags: request.flags.pteFlags, kind: request.flags.pteKind,
                         using: &tables, retiring: &retired)
                 }
             }
@@ -147,13 +154,13 @@ struct ImmediatePlan: ~Copyable {
             space.executeMap(request, pair: pair, carrying: carried, using: &mappings) { _ in }
         case .mapNull(let request):
             table.mapNull(
-                request.address, range: request.range,
-                flags: request.flags.contains(.readOnly) ? .readOnly : [], using: &tables,
-                retiring: &retired)
+                request.address, range: request.range, flags: request.flags.pteFlags,
+                using: &tables, retiring: &retired)
             invalidate(VirtualRange(address: request.address, bytes: request.range))
             space.executeMap(request, pair: nil, carrying: carried, using: &mappings) { _ in }
         case .unmap(let range):
-            table.unmap(range.address, range: range.bytes, retiring: &retired)
+            table.unmap(
+                range.address, range: range.bytes, using: &tables, retiring: &retired)
             invalidate(range)
             space.executeUnmap(
                 address: range.address, range: range.bytes, carrying: carried, using: &mappings
@@ -178,15 +185,17 @@ struct ImmediatePlan: ~Copyable {
 
     /// Piece by piece: a list of the mapping's extents would have to be allocated.
     private mutating func rebind(
-        _ va: GPUVA, _ frames: BufferFrames, on table: PageTable, _ retired: inout RetiredTables
+        _ va: GPUVA, _ frames: BufferFrames, on table: any PageTableWriting,
+        _ retired: inout RetiredTables
     ) {
-        let flags: PTEFlags = va.flags.contains(.readOnly) ? .readOnly : []
+        let flags = va.flags.pteFlags
+        let kind = va.flags.pteKind
         var address = va.address
         frames.forEachExtent(offset: va.offset, length: va.range) { extent in
             withUnsafePointer(to: extent) {
                 table.map(
                     address, extents: UnsafeBufferPointer(start: $0, count: 1), flags: flags,
-                    using: &tables, retiring: &retired)
+                    kind: kind, using: &tables, retiring: &retired)
             }
             address += extent.bytes
         }

@@ -1,4 +1,5 @@
 import GPUVMCore
+import PageTables
 
 /// What a mapping is and allows.
 public struct MappingFlags: OptionSet, Sendable, Equatable {
@@ -37,6 +38,9 @@ extension GPUVAFlags {
     static func pteKind(_ kind: UInt8) -> GPUVAFlags {
         GPUVAFlags(rawValue: UInt32(kind) << pteKindShift)
     }
+
+    /// What page-table entries of the mapping allow.
+    var pteFlags: PTEFlags { contains(.readOnly) ? .readOnly : [] }
 
     /// How the hardware lays the memory's content out; 0 is linear.
     var pteKind: UInt8 { UInt8(truncatingIfNeeded: rawValue >> Self.pteKindShift) }

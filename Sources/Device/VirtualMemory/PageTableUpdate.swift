@@ -1,11 +1,13 @@
+import PageTables
+
 /// One range of a page table that a bind job rewrites.
 ///
 /// Only what the request covers changes: the pieces of a split mapping that stay keep their entries.
 enum PageTableUpdate {
-    /// Map the frames `extents` of the job's extent list.
-    case map(address: UInt64, extents: Range<Int>, readOnly: Bool)
+    /// Map the frames `extents` of the job's extent list, with a PTE kind.
+    case map(address: UInt64, extents: Range<Int>, flags: PTEFlags, kind: UInt8)
     /// Map nothing: reads zero, drops writes.
-    case mapNull(address: UInt64, range: UInt64, readOnly: Bool)
+    case mapNull(address: UInt64, range: UInt64, flags: PTEFlags)
     /// Clear whatever is there.
     case unmap(address: UInt64, range: UInt64)
 }

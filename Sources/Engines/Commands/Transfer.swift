@@ -1,3 +1,4 @@
+import CPlatform
 #if MUTANTS
     import Fencing
 #endif
@@ -18,6 +19,8 @@ struct Transfer {
     var done: UInt64 = 0
     /// The pattern of a fill; nil for a copy.
     var pattern: UInt32?
+    /// Whether it is part of a copy that is larger than the caches; see ``CopyRun``.
+    var isStreamed = false
 
     /// Where a transfer could not go on.
     enum Stop: Error {
@@ -129,12 +132,27 @@ struct Transfer {
             #else
                 let count = Int(bytes)
             #endif
-            // memmove: two addresses may lead to one memory.
-            if let data { memmove(pointer, data, count) } else { memset(pointer, 0, count) }
+            if let data {
+                Self.move(pointer, data, count, isStreamed: isStreamed)
+            } else {
+                memset(pointer, 0, count)
+            }
         case .null(let length): bytes = length
         case .fault(let fault): throw .destination(fault)
         }
         return bytes
+    }
+
+    private static func move(
+        _ to: UnsafeMutableRawPointer, _ from: UnsafeMutableRawPointer, _ count: Int,
+        isStreamed: Bool
+    ) {
+        // Two addresses may lead to one memory.
+        if isStreamed, abs(to - from) >= count {
+            gpuvm_copy_streaming(to, from, count)
+        } else {
+            memmove(to, from, count)
+        }
     }
 
     private func fill(

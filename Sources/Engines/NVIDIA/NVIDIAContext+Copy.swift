@@ -1,3 +1,7 @@
+#if MUTANTS
+    import Fencing
+#endif
+
 /// The copy class.
 ///
 /// Source: NVIDIA open-gpu-doc, `clc5b5.h`. With remapping, lengths, widths and origins count
@@ -58,7 +62,15 @@ extension NVIDIAContext {
         var surfaces = SurfaceCopy()
         if launch.transfers {
             try prepare(launch, &transfer, &surfaces)
+            // Moving nothing behind what is under way is a driver's way to wait for it.
+            if !launch.isPipelined, !transfer.isActive, !surfaces.isActive {
+                channel.hazards.order()
+            }
         }
+        if launch.releasesSemaphore { channel.hazards.order() }
+        #if MUTANTS
+            if Mutant.isPlanted("semaphoreBeforeCopy") { try finish(launch) }
+        #endif
         start(launch, transfer, surfaces)
         return .launched
     }
@@ -92,6 +104,21 @@ extension NVIDIAContext {
             try setLayout(
                 &destination, Register.destinationBlock, Register.destinationOriginX,
                 elementBytes: UInt64(remap?.destinationBytes ?? 1))
+        }
+        if engine.hazards != .off && channel.hasBarriers {
+            let reads = remap?.readsSource ?? true
+            let writes = remap?.writesAll ?? true
+            try track(
+                launch,
+                source: reads
+                    ? Footprint(
+                        source, lineBytes: lineLength * UInt64(remap?.sourceBytes ?? 1),
+                        lines: lines) : nil,
+                destination: writes
+                    ? Footprint(
+                        destination,
+                        lineBytes: lineLength * UInt64(remap?.destinationBytes ?? 1),
+                        lines: lines) : nil)
         }
         if let same = remap, same.isIdentity {
             lineLength *= UInt64(same.sourceBytes)

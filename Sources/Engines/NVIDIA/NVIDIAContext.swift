@@ -55,8 +55,12 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     private var buffer = CommandBuffer()
     /// The copy under way, in one of two forms, and what comes after it.
     private var launch: CopyLaunch?
+    private var hasBegun = false
+    /// The missing barrier that this quantum found.
+    var hazard: EngineFailure?
     private var transfer = Transfer()
     private var surfaceCopy = SurfaceCopy()
+    private var copyRun = CopyRun()
 
     /// Prepares to execute `pushes`; none is a job that is done at once.
     public init(
@@ -71,6 +75,12 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     /// Forgets ``wroteSemaphore``.
     public func clearSemaphoreWrites() { wroteSemaphore = false }
 
+    /// The missing barrier that ended the last quantum, once.
+    public func takeHazard() -> EngineFailure? {
+        defer { hazard = nil }
+        return hazard
+    }
+
     /// Executes the next quantum. A method, a data dword and a macro's instruction count as a
     /// command each.
     ///
@@ -82,6 +92,11 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     ) -> EngineOutcome {
         if let failure { return .failed(failure) }
         buffer.drop()
+        hazard = nil
+        if !hasBegun {
+            hasBegun = true
+            channel.hazards.beginJob()
+        }
         defer {
             engine.counters.add(tally)
             tally = NVIDIATally()
@@ -120,6 +135,7 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
             commandsLeft -= 1
             let progress = isMacro ? try stepMacro() : try executeDword()
             if progress == .blocked { return .blocked }
+            if hazard != nil { return .yield }
         }
     }
 
@@ -219,6 +235,10 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     func perform(
         _ kind: NVIDIAClassKind, _ method: UInt32, _ value: UInt32
     ) throws(EngineFailure) -> Progress {
+        #if MUTANTS
+            let isSilent = Mutant.isPlanted("refusalSilent")
+            if isSilent, MethodRules.isRefused(kind, method) { return .done }
+        #endif
         if MethodRules.isRefused(kind, method) { throw refuse(.unsupportedMethod) }
         let progress: Progress =
             switch kind {
@@ -230,6 +250,7 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
             case .copy: try performCopy(method, value)
             }
         if progress != .blocked { tally.methods[kind.rawValue] &+= 1 }
+        if HazardRules.orders(kind, method, value) { channel.hazards.order() }
         return progress
     }
 
@@ -270,6 +291,7 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
     func start(_ launch: CopyLaunch, _ transfer: Transfer, _ surfaceCopy: SurfaceCopy) {
         self.launch = launch
         self.transfer = transfer
+        self.transfer.isStreamed = copyRun.isLong(with: transfer)
         self.surfaceCopy = surfaceCopy
         tally.launches &+= 1
     }
@@ -361,10 +383,15 @@ public final class NVIDIAContext: EngineContext, @unchecked Sendable {
         return fail(.command, cause)
     }
 
+    /// Where the current push begins.
+    private var batch: UInt64 { pushIndex < pushes.count ? pushes[pushIndex].address : 0 }
+
+    /// The GPU VA of the current method header.
+    var site: UInt64 { batch &+ headerPosition }
+
     func fail(_ operand: EngineFailure.Operand, _ cause: EngineFailure.Cause) -> EngineFailure {
-        let push = pushIndex < pushes.count ? pushes[pushIndex].address : 0
-        return EngineFailure(
-            engine: engine.name, batch: push, command: push &+ headerPosition,
+        EngineFailure(
+            engine: engine.name, batch: batch, command: site,
             header: headerDword, operand: operand,
             dword: header == nil ? 0 : Int(dataIndex) + 1, cause: cause, method: current)
     }

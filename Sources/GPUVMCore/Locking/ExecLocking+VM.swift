@@ -65,14 +65,16 @@ extension ExecLocking {
     ) throws(GPUVMError) {
         let own = vm.reservation
         own.assertLocked()
-        // Neighbours are often of one object, which is then compared and not locked.
-        var last = own
-        try vm.forEachObject(in: address, range) { object throws(GPUVMError) in
-            let reservation = object.reservation
-            if reservation === own || reservation === last { return }
-            last = reservation
+        let end = address &+ range
+        var cursor = vm.firstOverlap(address, end &- 1)
+        while cursor != .end, vm.tree.key(at: cursor) < end {
+            let found = vm.va(vm.tree.id(at: cursor)).unmanagedObject
+            cursor = vm.tree.next(cursor)
+            // A few objects are found again and again.
+            guard let found, !isKnownPrepared(found, slots: slots) else { continue }
+            let object = found.takeUnretainedValue()
             // Locked already, and it only gets the slots that it lacks.
-            if makesRoom(slots, in: reservation) { return }
+            if object.reservation === own || isPrepared(object, slots: slots) { continue }
             // What has lost its last hard reference too: its mappings are about to be changed, and
             // evictions of it wait for that (weak VMs). The pair keeps its memory.
             _ = try acquire(object, .work)

@@ -53,6 +53,10 @@ public struct ExecLocking: ~Copyable {
     /// Referenced objects whose reservations were given up in the middle. The last reference is not
     /// dropped while others are locked, because what follows may need a lock further outside.
     private var unlocked: [GPUVMObject] = []
+    /// What this run of the body has prepared last: arrays of operations name the same few objects
+    /// again and again. Outside of a body fences may use the slots, so nothing is remembered.
+    private var prepared = PreparedObjects()
+    private var isInBody = false
 
     /// Starts an attempt that holds nothing.
     public init(ignoresDuplicates: Bool = false, cancellation: Cancellation? = nil) {
@@ -89,7 +93,9 @@ public struct ExecLocking: ~Copyable {
         while true {
             do {
                 try lockContended()
+                isInBody = true
                 try body(&self)
+                leaveBody()
                 // What the last run needed and this one does not stays locked, as in the kernel.
                 context.done()
                 return
@@ -109,6 +115,7 @@ public struct ExecLocking: ~Copyable {
         Self.giveUp(entries, unlocked, contended, context)
         entries.removeAll(keepingCapacity: true)
         unlocked.removeAll(keepingCapacity: true)
+        leaveBody()
         contended = nil
         isOver = true
     }
@@ -120,12 +127,18 @@ public struct ExecLocking: ~Copyable {
         context = AcquireContext(cancellation: cancellation)
     }
 
+    private mutating func leaveBody() {
+        isInBody = false
+        prepared.forget()
+    }
+
     private mutating func backOff() {
         backOffCount += 1
         #if MUTANTS
             if Mutant.isPlanted("backoffKeepsLocks") { return }
         #endif
         let wanted = contended
+        leaveBody()
         Self.giveUp(entries, unlocked, nil, context)
         entries.removeAll(keepingCapacity: true)
         unlocked.removeAll(keepingCapacity: true)
@@ -196,12 +209,26 @@ public struct ExecLocking: ~Copyable {
     /// - Throws: As ``lock(_:)``; ``GPUVMError/noFenceSlots`` for 0 slots, and the object is
     ///   unlocked again.
     public mutating func prepare(_ object: GPUVMObject, slots: Int) throws(GPUVMError) {
+        if ignoresDuplicates, isKnownPrepared(Unmanaged.passUnretained(object), slots: slots) {
+            return
+        }
         try lock(object)
         try reserve(object, slots)
     }
 
-    func makesRoom(_ slots: Int, in reservation: Reservation) -> Bool {
-        reservation.isPrepared(slots, by: context)
+    /// Whether the run of the body remembers that the object was prepared; it may forget.
+    ///
+    /// O(1), and the object is not touched.
+    @inline(__always)
+    public func isKnownPrepared(_ object: Unmanaged<GPUVMObject>, slots: Int) -> Bool {
+        prepared.contains(object, slots: slots)
+    }
+
+    /// Whether this attempt holds the object's reservation, with room for `slots` more fences.
+    mutating func isPrepared(_ object: GPUVMObject, slots: Int) -> Bool {
+        guard object.reservation.isPrepared(slots, by: context) else { return false }
+        remember(object, slots)
+        return true
     }
 
     mutating func reserve(_ object: GPUVMObject, _ slots: Int) throws(GPUVMError) {
@@ -211,6 +238,11 @@ public struct ExecLocking: ~Copyable {
             if let index = entries.lastIndex(where: { $0.object === object }) { unlock(at: index) }
             throw GPUVMError(error)
         }
+        remember(object, slots)
+    }
+
+    private mutating func remember(_ object: GPUVMObject, _ slots: Int) {
+        if isInBody { prepared.note(object, slots: slots) }
     }
 
     enum Acquired {
@@ -267,6 +299,7 @@ public struct ExecLocking: ~Copyable {
     }
 
     private mutating func unlock(at index: Int) {
+        prepared.forget()
         let entry = entries.remove(at: index)
         entry.object.reservation.unlock(context)
         if entry.isReferenced { unlocked.append(entry.object) }
@@ -286,6 +319,8 @@ public struct ExecLocking: ~Copyable {
     public mutating func lockVictim(
         _ object: GPUVMObject, waiting: Bool
     ) throws(GPUVMError) -> Bool {
+        // Whoever evicts adds fences.
+        prepared.forget()
         if waiting { return try acquire(object, .victim) == .locked }
         begin()
         if meetContended(object, .victim) { return true }

@@ -37,6 +37,15 @@ public enum GPUVAOp: BitwiseCopyable {
         /// The object without a reference: the requester keeps it alive until the op is applied.
         public let unmanagedObject: Unmanaged<GPUVMObject>?
 
+        /// Creates an op; nothing is checked here.
+        public init(
+            piece: Piece, flags: GPUVAFlags, unmanagedObject: Unmanaged<GPUVMObject>?
+        ) {
+            self.piece = piece
+            self.flags = flags
+            self.unmanagedObject = unmanagedObject
+        }
+
         /// The object to map; nil for a mapping without one.
         public var object: GPUVMObject? { unmanagedObject?.takeUnretainedValue() }
     }

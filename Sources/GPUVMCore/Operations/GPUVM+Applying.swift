@@ -137,7 +137,10 @@ extension GPUVM {
     /// - Returns: The new VA, 0 if the insertion was refused.
     @inline(__always)
     func applyMap(_ map: GPUVAOp.Map, isChecked: Bool = false) -> UInt32 {
-        let vmBO = map.unmanagedObject.map { obtainVMBO($0.takeUnretainedValue()) } ?? 0
+        var vmBO: UInt32 = 0
+        if let object = map.unmanagedObject {
+            vmBO = object._withUnsafeGuaranteedRef { obtainVMBO($0) }
+        }
         let record = VARecord(
             address: map.piece.address, range: map.piece.range, offset: map.piece.offset,
             flags: map.flags.rawValue, vmBO: vmBO)

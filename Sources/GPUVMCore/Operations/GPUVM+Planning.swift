@@ -15,10 +15,14 @@ extension GPUVM {
     ///
     /// Source: `drm_gpuvm_sm_map_ops_create`.
     public func planMap(_ request: MapRequest, into ops: inout OpList) throws(GPUVMError) {
-        try beginPlan(&ops, request.address, request.range)
-        let map = request.op
-        let end = request.address &+ request.range
-        var cursor = firstOverlap(request.address, end &- 1)
+        try planMap(request.op, into: &ops)
+    }
+
+    /// As ``planMap(_:into:)-(MapRequest,_)``, of the op that the request comes to.
+    public func planMap(_ map: GPUVAOp.Map, into ops: inout OpList) throws(GPUVMError) {
+        try beginPlan(&ops, map.piece.address, map.piece.range)
+        let end = map.piece.address &+ map.piece.range
+        var cursor = firstOverlap(map.piece.address, end &- 1)
         while cursor != .end, tree.key(at: cursor) < end {
             let old = va(tree.id(at: cursor))
             ops.append(replace(old, by: map, end))

@@ -58,6 +58,9 @@ enum ConfigurationSchema {
         .duration(
             "device.job_timeout", \.device.jobTimeout, 10 * millisecond...10 * minute,
             "Time that a job may run before its queue is reset and banned."),
+        .choice(
+            "device.hazards", \.device.hazards,
+            "What is done about missing barriers between copies."),
 
         .size(
             "quotas.bo_bytes", \.quotas.boBytes, mib...tib, multipleOf: 4 * kib,

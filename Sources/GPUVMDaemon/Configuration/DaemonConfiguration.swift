@@ -1,3 +1,4 @@
+import Engines
 import Logging
 
 /// Everything that an operator can decide about a daemon, validated.
@@ -64,6 +65,8 @@ public struct DaemonConfiguration: Sendable, Equatable {
         public var tlbEntries = 1024
         /// Time that a job may run before its queue is reset and banned, ns.
         public var jobTimeout: UInt64 = 5_000_000_000
+        /// What engines do about missing barriers between the copies of DRM programs.
+        public var hazards = HazardPolicy.report
     }
 
     /// What one client may hold at a time.

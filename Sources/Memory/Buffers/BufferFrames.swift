@@ -3,7 +3,7 @@ import PageTables
 /// The frames that a buffer has: where each of its bytes is in the physical address space.
 ///
 /// Threading: immutable.
-public struct BufferFrames: Sendable {
+public final class BufferFrames: Sendable {
     let region: MemoryRegion
     /// The frames, in the order of the buffer's bytes.
     public let extents: [PhysicalExtent]

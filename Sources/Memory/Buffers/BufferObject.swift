@@ -33,7 +33,13 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
 
     private let account: (any Sendable)?
     private let residency: Residency
-    private let state = Guarded(.leaf, BufferFrames?.none)
+    /// Written under the reservation *and* the lock; read under either.
+    nonisolated(unsafe) private var submittedFrames: BufferFrames?
+    private let framesLock = Lock(.leaf)
+    /// Changed with the frames; every bind asks for it, and the frames are dear to copy.
+    private let isAway = Atomic<Bool>(true)
+    /// Finds the buffer without keeping it.
+    public let reference = BufferReference()
     /// The buffer's place in the LRU lists; see there for its lock.
     let lruNode = LRUNode()
     private static let lastID = Atomic<UInt64>(0)
@@ -59,13 +65,31 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
         self.account = account
         isLocal = reservation != nil
         super.init(reservation: reservation ?? Reservation())
+        reference.begin(self)
     }
 
-    deinit { residency.forget(self) }
+    deinit {
+        residency.forget(self)
+        // Over: its frames are free.
+        reference.end()
+        residency.noteGone()
+    }
 
     /// The frames that the buffer has or will have when its last move is done; nil while it has
     /// none.
-    public var frames: BufferFrames? { state.withLock { $0 } }
+    public var frames: BufferFrames? { framesLock.withLock { submittedFrames } }
+
+    /// Appends the frames of `length` bytes from `offset` on to `list`; false while there are none.
+    ///
+    /// As ``BufferFrames/append(offset:length:to:)``; the caller holds the reservation.
+    public func appendFrames(
+        offset: UInt64, length: UInt64, to list: inout [PhysicalExtent]
+    ) -> Bool {
+        reservation.assertLocked()
+        guard let submittedFrames else { return false }
+        submittedFrames.append(offset: offset, length: length, to: &list)
+        return true
+    }
 
     /// Where its frames are: the wanted placement, or system memory if it was evicted.
     public var placement: Placement { frames?.placement ?? wantedPlacement }
@@ -74,12 +98,15 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     public var extents: [PhysicalExtent] { frames?.extents ?? [] }
 
     /// Whether the buffer is not where engines may use it: an exec brings it back first.
-    public var isEvicted: Bool { frames?.placement != wantedPlacement }
+    public var isEvicted: Bool { isAway.load(ordering: .acquiring) }
 
     /// The caller holds the reservation.
     func setFrames(_ frames: BufferFrames) {
         reservation.assertLocked()
-        state.withLock { $0 = frames }
+        framesLock.withLock {
+            submittedFrames = frames
+            isAway.store(frames.placement != wantedPlacement, ordering: .releasing)
+        }
     }
 
     /// Tells the device, if VMs with weak references still map the buffer.

@@ -20,7 +20,7 @@ struct LRUList: ~Copyable {
     mutating func insert(_ buffer: BufferObject) {
         let node = buffer.lruNode
         precondition(node.group == nil, "a buffer is on one list at a time")
-        node.buffer = buffer
+        node.reference = buffer.reference
         let key = ObjectIdentifier(buffer.reservation)
         let group: LRUGroup
         if let known = groups[key] {

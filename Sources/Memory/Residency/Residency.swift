@@ -20,6 +20,8 @@ public final class Residency: Sendable {
         var statistics = ResidencyStatistics()
         /// Buffers without hard references that VMs with weak references map.
         var unheld: [BufferObject] = []
+        /// How many buffers have gone so far.
+        var gone: UInt64 = 0
     }
 
     /// The physical address space.
@@ -27,6 +29,7 @@ public final class Residency: Sendable {
     private let migrator: any Migrator
     /// Outside of the allocators' locks: a frame is free or its buffer is on a list, at any moment.
     private let state = Guarded(.residency, State())
+    private let someoneWent = Condition()
 
     /// Everything is free.
     public init(memory: PhysicalMemoryMap, migrator: some Migrator) {
@@ -275,6 +278,29 @@ public final class Residency: Sendable {
             if frames.placement != buffer.wantedPlacement {
                 state.statistics.evictedBuffers -= 1
             }
+        }
+    }
+
+    // MARK: buffers that go
+
+    /// A buffer has been forgotten, and its reference finds it no more.
+    func noteGone() {
+        state.withLock { $0.gone += 1 }
+        someoneWent.broadcast()
+    }
+
+    /// Returns when all of `references` are over and their frames are free, or at the deadline.
+    ///
+    /// Threading: outside of signalling sections, without locks.
+    public func wait(for references: [BufferReference], deadline: UInt64) {
+        SignallingSection.assertOutside("a wait for buffers to go")
+        while true {
+            let gone = state.withLock { $0.gone }
+            guard !references.allSatisfy(\.isOver) else { return }
+            let next = state.wait(on: someoneWent, deadline: deadline) {
+                $0.gone == gone ? nil : true
+            }
+            guard next != nil else { return }
         }
     }
 

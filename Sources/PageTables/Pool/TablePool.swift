@@ -79,6 +79,12 @@ public final class TablePool: @unchecked Sendable {
     /// Complexity: O(1); allocates nothing.
     /// - Throws: ``PageTableError/outOfTables(requested:available:)``.
     public func reserve(_ count: Int) throws(PageTableError) -> TableReservation {
+        try promise(count)
+        return TableReservation(pool: self, count: count)
+    }
+
+    /// As ``reserve(_:)``; the promise is a reservation's that there is already.
+    func promise(_ count: Int) throws(PageTableError) {
         SignallingSection.assertOutside("reservation of page tables")
         precondition(count >= 0, "a negative number of tables")
         lock.lock()
@@ -88,7 +94,6 @@ public final class TablePool: @unchecked Sendable {
             throw .outOfTables(requested: count, available: available)
         }
         reservedCount += count
-        return TableReservation(pool: self, count: count)
     }
 
     /// A reservation of nothing, to add others to.

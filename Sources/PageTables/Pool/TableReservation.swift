@@ -15,6 +15,14 @@ public struct TableReservation: ~Copyable, Sendable {
         self.count = count
     }
 
+    /// Adds `count` tables, from the same pool.
+    ///
+    /// - Throws: As ``TablePool/reserve(_:)``; nothing was added then.
+    public mutating func grow(by count: Int) throws(PageTableError) {
+        try pool.promise(count)
+        self.count += count
+    }
+
     /// Adds another reservation of the same pool to this one.
     public mutating func absorb(_ other: consuming TableReservation) {
         precondition(other.pool === pool, "reservations of different pools")

@@ -1,48 +1,119 @@
 /// How many tables an array of operations may take, when one job carries all of it out.
 ///
-/// Each map is charged for the spans that it touches (``PageTableWriting/tablesNeeded(address:range:)``).
-/// As long as the array has only maps into unmapped ranges, its maps are disjoint, and a span is
-/// charged twice at most, however many of them share it: once for the tables that they bring, once
-/// for the reserve of the large leaf that the last one may complete. Nobody else can complete it in
-/// between, since jobs on overlapping ranges are ordered. Only a map's first and last span of a level
-/// can be shared at all.
+/// Each map is charged for the spans that it touches (``PageTableWriting/tablesNeeded(address:range:)``),
+/// but not for all of them again and again:
+///
+/// - A span whose entry only ever points to a table is charged once, however many maps share it: the
+///   table that the first one brings stays as long as what that one maps. It goes when the array
+///   unmaps something, or makes all of the span read zero; from there on the span is charged anew.
+/// - As long as the array has only maps into unmapped ranges, its maps are disjoint, and a span that
+///   may be a leaf is charged twice at most: once for the tables that they bring, once for the reserve of
+///   the large leaf that the last one may complete. A map that replaces something, and all later ones,
+///   are charged in full.
+///
+/// Nobody else can change what an array relies on in between, since jobs on overlapping ranges are
+/// ordered. Only a map's first and last span of a level can be shared at all.
 ///
 /// Threading: one thread at a time.
 public struct PageTableDemand {
-    private let charges: [TableCharge]
-    /// By charge: how often a span at the edge of a map was charged, by its index.
-    private var charged: [[UInt64: UInt8]]
+    /// One of the charges, and what was charged of it.
+    fileprivate struct Level {
+        let charge: TableCharge
+        /// How often a span at the edge of a map was charged, by its index.
+        var charged: [UInt64: UInt8] = [:]
+        /// The edge asked for last, which most often is the next one too: the maps of an array go on
+        /// where the one before ended. No span has this number in the beginning.
+        private var recentSpan = UInt64.max
+        private var recentCount: UInt8 = 0
+
+        init(_ charge: TableCharge) { self.charge = charge }
+
+        mutating func forget() {
+            charged.removeAll(keepingCapacity: true)
+            recentSpan = .max
+        }
+
+        /// Charges a span at an edge, if it was charged fewer times than `limit`.
+        @inline(__always)
+        mutating func take(_ span: UInt64, limit: UInt8) -> Bool {
+            if span != recentSpan {
+                recentSpan = span
+                recentCount = charged[span, default: 0]
+            }
+            if recentCount == limit { return false }
+            recentCount += 1
+            charged[span] = recentCount
+            return true
+        }
+    }
+
+    private var levels: [Level]
     private var hasOnlyInsertions = true
 
     /// Demands nothing of a page table of class `table`.
-    public init(_ table: any PageTableWriting.Type) {
-        charges = table.charges
-        charged = Array(repeating: [:], count: charges.count)
+    public init(_ table: any PageTableWriting.Type) { levels = table.charges.map(Level.init) }
+
+    /// Takes note of an operation that unmaps: it may take any table away.
+    public mutating func addRemoval() {
+        hasOnlyInsertions = false
+        for index in levels.indices { levels[index].forget() }
     }
 
-    /// Takes note of an operation that removes or splits mappings: later maps are charged in full.
-    public mutating func addRemoval() { hasOnlyInsertions = false }
+    /// Takes note that the next map may replace mappings: leaves are charged in full from here on.
+    public mutating func addReplacement() { hasOnlyInsertions = false }
 
     /// How many tables more a map needs.
     ///
     /// - Parameters: As of ``PageTableWriting/tablesNeeded(address:range:)``; the range is not empty.
     public mutating func addMap(address: UInt64, range: UInt64) -> Int {
+        add(address: address, range: range, isNull: false)
+    }
+
+    /// How many tables more a map needs that makes its range read zero.
+    ///
+    /// - Parameters: As of ``PageTableWriting/nullTablesNeeded(address:range:)``; the range is not empty.
+    public mutating func addNullMap(address: UInt64, range: UInt64) -> Int {
+        add(address: address, range: range, isNull: true)
+    }
+
+    @inline(__always)
+    private mutating func add(address: UInt64, range: UInt64, isNull: Bool) -> Int {
         let last = address + (range - 1)
+        // Tables of wholly covered spans go.
+        if isNull && levels.contains(where: { $0.charge.losesTable(from: address, to: last) }) {
+            addRemoval()
+        }
         var count = 0
-        for (level, charge) in charges.enumerated() {
-            count += charge.pages * charge.spans(from: address, to: last)
-            guard hasOnlyInsertions else { continue }
-            let limit: UInt8 = charge.isLeaf ? 2 : 1
-            let edges = [address >> charge.shift, last >> charge.shift]
-            for span in edges[0] == edges[1] ? edges.prefix(1) : edges[...] {
-                let charges = charged[level][span, default: 0]
-                if charges == limit {
-                    count -= charge.pages
-                } else {
-                    charged[level][span] = charges + 1
-                }
-            }
+        for index in levels.indices {
+            count += levels[index].add(address, last, isNull, leaves: hasOnlyInsertions)
         }
         return count
+    }
+}
+
+extension PageTableDemand.Level {
+    /// What a map costs here.
+    ///
+    /// - Parameter leaves: Whether spans that may be leaves are shared, too.
+    @inline(__always)
+    fileprivate mutating func add(
+        _ address: UInt64, _ last: UInt64, _ isNull: Bool, leaves: Bool
+    ) -> Int {
+        let isFreeWhenWhole = isNull && charge.isFreeWhenNull
+        let count =
+            isFreeWhenWhole
+            ? charge.partialSpans(from: address, to: last)
+            : charge.spans(from: address, to: last)
+        guard leaves || !charge.isLeaf else { return charge.pages &* count }
+        let limit: UInt8 = charge.isLeaf ? 2 : 1
+        let (start, end) = (address &>> charge.shift, last &>> charge.shift)
+        var shared = 0
+        if !(isFreeWhenWhole && charge.isWhole(start, from: address, to: last)) {
+            if !take(start, limit: limit) { shared += 1 }
+        }
+        if end != start, !(isFreeWhenWhole && charge.isWhole(end, from: address, to: last)) {
+            if !take(end, limit: limit) { shared += 1 }
+        }
+        return charge.pages &* (count &- shared)
     }
 }

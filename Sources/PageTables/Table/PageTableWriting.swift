@@ -5,8 +5,9 @@
 /// What its operations may cost is asked of the class (`type(of: table)`), before there is a job.
 ///
 /// The rules are those of ``FormattedPageTable``: operations run on the fence-signalling path and
-/// neither fail nor allocate; a map spends a reservation made at submission, an unmap needs none; a
-/// walker sees, for each address, the old translation or the new one.
+/// neither fail nor allocate; a map spends a reservation made at submission, and an unmap needs one only
+/// where a format says so (``unmapTablesNeeded(address:range:)``); a walker sees, for each address, the
+/// old translation or the new one.
 ///
 /// Threading: as ``FormattedPageTable``.
 public protocol PageTableWriting: PageWalker {
@@ -17,6 +18,11 @@ public protocol PageTableWriting: PageWalker {
     /// How many tables mapping a valid range (or none) may take, whatever the table looks like by
     /// then.
     static func tablesNeeded(address: UInt64, range: UInt64) -> Int
+    /// As ``tablesNeeded(address:range:)``, of a map that makes the range read zero.
+    static func nullTablesNeeded(address: UInt64, range: UInt64) -> Int
+    /// How many tables unmapping a valid range may take, whatever the table looks like by then, if some
+    /// of it reads zero. Unmapping memory takes none.
+    static func unmapTablesNeeded(address: UInt64, range: UInt64) -> Int
 
     /// Where the tables come from.
     var pool: TablePool { get }
@@ -37,8 +43,14 @@ public protocol PageTableWriting: PageWalker {
         _ address: UInt64, range: UInt64, flags: PTEFlags,
         using reservation: inout TableReservation, retiring retired: inout RetiredTables)
     /// Unmaps a range; see ``FormattedPageTable/unmap(_:range:retiring:)``.
-    func unmap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables)
-    /// As ``unmap(_:range:retiring:)``, but nothing if the table has been destroyed.
+    ///
+    /// - Parameter reservation: Spent where an entry that reads zero is cut; gains what replaced leaves
+    ///   held.
+    func unmap(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables)
+    /// Takes memory away: unmaps a range, but does nothing if the table has been destroyed, and may
+    /// leave what reads zero. It needs no reservation.
     func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables)
     /// Returns every table and every reserve to the pool; see ``FormattedPageTable/destroy()``.
     func destroy()
@@ -49,11 +61,45 @@ public protocol PageTableWriting: PageWalker {
     func forEachLeaf(from address: UInt64, range: UInt64, _ body: (PageTableLeaf) -> Void)
     /// Calls `body` for each linked table: its physical address, its level, its first virtual address.
     func forEachTable(_ body: (PhysicalAddress, Int, UInt64) -> Void)
+    /// Calls `body` for each entry that is not all zero, from a place in the dump on
+    /// (``TableEntry/position``), until it returns false.
+    func forEachEntry(from position: UInt64, _ body: (TableEntry) -> Bool)
+    /// Every entry that a walk for one address may read, root first; nothing beyond the address space.
+    func entries(onWayTo address: UInt64) -> [TableEntry]
     /// Counts afresh what the table holds of its pool.
     func audit() -> PageTableAudit
 }
 
 extension PageTableWriting {
+    /// The sum of ``charges``, but for the spans that are free.
+    public static func nullTablesNeeded(address: UInt64, range: UInt64) -> Int {
+        guard range != 0 else { return 0 }
+        let last = address + (range - 1)
+        return charges.reduce(0) { count, charge in
+            let spans =
+                charge.isFreeWhenNull
+                ? charge.partialSpans(from: address, to: last)
+                : charge.spans(from: address, to: last)
+            return count + charge.pages * spans
+        }
+    }
+
+    /// What the spans cost that the range covers in part, where a leaf holds nothing in reserve.
+    public static func unmapTablesNeeded(address: UInt64, range: UInt64) -> Int {
+        guard range != 0 else { return 0 }
+        let last = address + (range - 1)
+        return charges.reduce(0) { count, charge in
+            guard charge.isFreeWhenNull else { return count }
+            return count + charge.pages * charge.partialSpans(from: address, to: last)
+        }
+    }
+
+    /// Unmaps memory, which needs no reservation: no entry that reads zero is cut.
+    public func unmap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
+        var none = pool.emptyReservation()
+        unmap(address, range: range, using: &none, retiring: &retired)
+    }
+
     /// Calls `body` for each leaf, in the order of addresses.
     public func forEachLeaf(_ body: (PageTableLeaf) -> Void) {
         forEachLeaf(from: 0, range: .max, body)
@@ -83,5 +129,13 @@ extension FormattedPageTable: PageTableWriting {
         retiring retired: inout RetiredTables
     ) {
         map(address, extents: extents, flags: flags, using: &reservation, retiring: &retired)
+    }
+
+    /// Unmaps a range; each large leaf, null or not, holds what splitting it takes.
+    public func unmap(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables
+    ) {
+        unmap(address, range: range, retiring: &retired)
     }
 }

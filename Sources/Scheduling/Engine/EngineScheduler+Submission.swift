@@ -18,7 +18,7 @@ extension EngineScheduler {
         }
     }
 
-    func push(_ job: Job, cancelled: Bool) {
+    func push(_ job: Job, cancelled: Bool, mayRun: Bool = false) {
         #if MUTANTS
             let inner = Lock(.fence)
             let isReversed = Mutant.isPlanted("lockOrderReversed")
@@ -39,7 +39,12 @@ extension EngineScheduler {
             } else {
                 job.registerDependencies(context: queue.id)
             }
-            if queue.place == .waiting, queue.firstJob === job { settle(queue) }
+            guard queue.place == .waiting, queue.firstJob === job else { return }
+            if mayRun && canRun(job, of: queue) {
+                run(job, of: queue)
+            } else {
+                settle(queue)
+            }
         }
     }
 

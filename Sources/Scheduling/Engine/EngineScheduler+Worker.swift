@@ -40,6 +40,23 @@ extension EngineScheduler {
         }
     }
 
+    /// Whether the thread that pushes a job can run it at once, as a parked thread would.
+    func canRun(_ job: Job, of queue: JobQueue) -> Bool {
+        phase == .running && queue.state == .active && !job.isCancelled
+            && job.pending.load(ordering: .acquiring) == 0 && parkedWorkers > guests
+            && !hasReadyQueues
+    }
+
+    /// Runs a job's first quantum on the thread that pushed it; `lock` is held before and after, but
+    /// not while the job runs.
+    func run(_ job: Job, of queue: JobQueue) {
+        guests += 1
+        job.runnableAt.store(Runtime.now(), ordering: .relaxed)
+        move(queue, to: .running)
+        executeSlice(of: job, in: queue, worker: -1)
+        guests -= 1
+    }
+
     /// Runs one quantum; `lock` is held before and after, but not while the job runs. The queue is
     /// this thread's meanwhile.
     private func executeSlice(of job: Job, in queue: JobQueue, worker: Int) {

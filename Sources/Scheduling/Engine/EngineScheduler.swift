@@ -68,6 +68,8 @@ public final class EngineScheduler: @unchecked Sendable {
     var phase = Phase.running
     var statistics = SchedulerStatistics()
     var parkedWorkers = 0
+    /// Threads that run a job which they pushed, each in the place of a parked one.
+    var guests = 0
     var kicks: UInt64 = 0
     /// The earliest `recheckAt` on the blocked list, or earlier.
     var nextRecheck = UInt64.max
@@ -199,6 +201,8 @@ public final class EngineScheduler: @unchecked Sendable {
     var hasActiveQueues: Bool { lists[..<7].contains { $0.count > 0 } }
 
     var hasQueues: Bool { lists.contains { $0.count > 0 } }
+
+    var hasReadyQueues: Bool { lists[..<5].contains { $0.count > 0 } }
 
     var hasBlockedQueues: Bool { lists[6].count > 0 }
 

@@ -4,7 +4,7 @@ import Fencing
 ///
 /// Threading: valid on the engine's thread during ``JobBody/run(_:)`` only.
 public struct JobSlice {
-    /// The number of the engine's thread, from 0.
+    /// The number of the engine's thread, from 0; -1 for a thread that runs what it has pushed.
     public let worker: Int
     /// When the quantum began, CLOCK_MONOTONIC ns.
     public let start: UInt64

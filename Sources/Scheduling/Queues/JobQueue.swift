@@ -85,7 +85,14 @@ public final class JobQueue: @unchecked Sendable {
     /// Lets an armed job run as soon as its in-fences have signalled and the jobs before it ended.
     ///
     /// Never fails. If the queue was banned or closed since, the job ends with ECANCELED.
-    public func push(_ job: Job) { scheduler.push(job, cancelled: false) }
+    ///
+    /// - Parameter mayRun: Whether the calling thread may run the job's first quantum itself, in the
+    ///   place of a thread of the engine that is parked and would have to be woken: where nothing is
+    ///   ahead of the job. It then holds no locks that the job's body, its hooks or callbacks of its
+    ///   fence take, and returns a quantum later.
+    public func push(_ job: Job, mayRun: Bool = false) {
+        scheduler.push(job, cancelled: false, mayRun: mayRun)
+    }
 
     /// Ends an armed job without running it, in its turn, with ECANCELED.
     public func abandon(_ job: Job) { scheduler.push(job, cancelled: true) }

@@ -24,7 +24,7 @@ final class NouveauFixture: @unchecked Sendable {
         try reactor.start()
         shared = NouveauDevice(
             device, model: model, fenceFiles: ReactorFenceMonitor.registry(on: reactor),
-            eventFDs: try EventFDSignaller())
+            eventFDs: try EventFDSignaller(), jobTimeout: configuration.jobTimeout)
     }
 
     deinit {

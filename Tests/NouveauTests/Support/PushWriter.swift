@@ -18,4 +18,11 @@ struct PushWriter {
         methods(4, 0x418, [bytes, 1])
         methods(4, 0x300, [0x386])
     }
+
+    /// The host: waits until the word at `address` is `value`.
+    mutating func acquire(_ address: UInt64, _ value: UInt32) {
+        methods(
+            4, 0x10,
+            [UInt32(address >> 32), UInt32(truncatingIfNeeded: address), value, 1])
+    }
 }

@@ -16,6 +16,7 @@ enum Request {
     static let gemNew: UInt32 = 0xc030_6480
     static let gemPushbuf: UInt32 = 0xc040_6481
     static let gemCPUPrep: UInt32 = 0x4008_6482
+    static let gemCPUFini: UInt32 = 0x4004_6483
     static let gemInfo: UInt32 = 0xc028_6484
     static let syncobjCreate: UInt32 = 0xc008_64bf
     static let syncobjDestroy: UInt32 = 0xc008_64c0

@@ -14,27 +14,36 @@ public final class NouveauDevice: Sendable {
     /// What its ioctls came to.
     public let statistics = IoctlStatistics()
 
+    /// How long a job may take, ns.
+    let jobTimeout: UInt64
     let fenceFiles: FenceFDRegistry
     let eventFDs: EventFDSignaller
     let gems = Guarded(.gemRegistry, GEMRegistry())
     /// What executes push buffers, one for each of the device's engines and on its MMU.
     public let engines: [NVIDIAEngine]
 
+    /// NOUVEAU_SCHED_JOB_TIMEOUT_MS (drivers/gpu/drm/nouveau/nouveau_sched.c), ns.
+    public static let defaultJobTimeout: UInt64 = 10_000_000_000
+
     /// Presents `device`.
     ///
     /// - Parameters:
     ///   - fenceFiles: Where the descriptors of fences and sync objects are known.
     ///   - eventFDs: Signals clients' eventfds.
+    ///   - jobTimeout: How long a job may take, ns.
     public init(
         _ device: Device, model: NouveauModel = .tu104, fenceFiles: FenceFDRegistry,
-        eventFDs: EventFDSignaller
+        eventFDs: EventFDSignaller, jobTimeout: UInt64 = NouveauDevice.defaultJobTimeout
     ) {
         self.device = device
         self.model = model
+        self.jobTimeout = jobTimeout
         self.fenceFiles = fenceFiles
         self.eventFDs = eventFDs
         engines = device.copyEngines.map {
-            NVIDIAEngine(name: $0.commands.name, mmu: $0.commands.mmu)
+            NVIDIAEngine(
+                name: $0.commands.name, mmu: $0.commands.mmu,
+                hazards: device.configuration.hazards)
         }
     }
 

@@ -6,7 +6,8 @@
 /// job and into the next one. The classes' objects are the channel's, so two subchannels that are
 /// bound to one class share its registers.
 ///
-/// Memory: about 200 KiB, all allocated at creation.
+/// Memory: about 200 KiB, and as much for copies that are under way together (``HazardTracker``), all
+/// allocated at creation.
 ///
 /// Threading: created anywhere, then used by the channel's jobs, one after the other, each of which
 /// has one thread at a time.
@@ -19,6 +20,9 @@ public final class NVIDIAChannel: @unchecked Sendable {
     public let classes: NVIDIAClasses
     /// Executes the 3D class's macros.
     let macros = MacroProcessor()
+    /// Looks for missing barriers between its copies.
+    let hazards = HazardTracker()
+    let hasBarriers: Bool
     private var bindings = SIMD8<UInt16>()
     private let registers: UnsafeMutablePointer<UInt32>
     /// What macros read and replays write: the 3D class's registers as they were last tracked.
@@ -27,8 +31,12 @@ public final class NVIDIAChannel: @unchecked Sendable {
 
     /// Creates a channel with the copy class on subchannel 4, where nouveau's clients expect it, and
     /// all registers 0.
-    public init(classes: NVIDIAClasses) {
+    ///
+    /// - Parameter hasBarriers: Whether its client says where copies depend on each other. An OpenGL
+    ///   driver has no barriers, and non-pipelined launches for it.
+    public init(classes: NVIDIAClasses, hasBarriers: Bool = true) {
         self.classes = classes
+        self.hasBarriers = hasBarriers
         bindings[4] = classes.copy
         let count = NVIDIAClassKind.count * Self.registersOfClass
         registers = .allocate(capacity: count)

@@ -17,6 +17,7 @@ public final class NVIDIACounters: Sendable {
     private let copyLaunches = Atomic<UInt64>(0)
     private let releases = Atomic<UInt64>(0)
     private let refusals = Atomic<UInt64>(0)
+    private let hazards = Atomic<UInt64>(0)
 
     init() {}
 
@@ -43,6 +44,9 @@ public final class NVIDIACounters: Sendable {
     /// Jobs ended by a method that is not carried out: drawing, dispatching and the like.
     public var refusedMethods: UInt64 { refusals.load(ordering: .relaxed) }
 
+    /// Launches of the copy class that a barrier is missing before, recorded or not.
+    public var missingBarriers: UInt64 { hazards.load(ordering: .relaxed) }
+
     func add(_ tally: borrowing NVIDIATally) {
         host.wrappingAdd(tally.methods[NVIDIAClassKind.host.rawValue], ordering: .relaxed)
         threeD.wrappingAdd(tally.methods[NVIDIAClassKind.threeD.rawValue], ordering: .relaxed)
@@ -56,5 +60,6 @@ public final class NVIDIACounters: Sendable {
         copyLaunches.wrappingAdd(tally.launches, ordering: .relaxed)
         releases.wrappingAdd(tally.releases, ordering: .relaxed)
         refusals.wrappingAdd(tally.refusals, ordering: .relaxed)
+        hazards.wrappingAdd(tally.hazards, ordering: .relaxed)
     }
 }

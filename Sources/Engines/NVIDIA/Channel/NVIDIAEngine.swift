@@ -12,12 +12,15 @@ public final class NVIDIAEngine: Sendable {
     public let name: String
     /// The only way to memory.
     public let mmu: MMU
+    /// What it does about missing barriers between copies.
+    public let hazards: HazardPolicy
     /// What the engine has done.
     public let counters = NVIDIACounters()
 
     /// Creates an engine that reaches memory through `mmu`.
-    public init(name: String, mmu: MMU) {
+    public init(name: String, mmu: MMU, hazards: HazardPolicy = .report) {
         self.name = name
         self.mmu = mmu
+        self.hazards = hazards
     }
 }

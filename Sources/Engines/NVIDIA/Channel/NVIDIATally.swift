@@ -7,4 +7,5 @@ struct NVIDIATally {
     var launches: UInt64 = 0
     var releases: UInt64 = 0
     var refusals: UInt64 = 0
+    var hazards: UInt64 = 0
 }

@@ -1,3 +1,7 @@
+#if MUTANTS
+    import Fencing
+#endif
+
 /// Where the bytes of a block-linear surface are.
 ///
 /// A surface is cut into blocks, which follow each other line by line and then layer by layer. A
@@ -86,7 +90,25 @@ struct BlockLinearLayout: Equatable {
         return gobs &<< 9 | Self.offsetInGOB(x, y)
     }
 
+    /// The bytes of the layer that hold `lines` lines from `y` on, whole blocks at a time; nil if
+    /// they are not below 2^64.
+    func span(of lines: UInt64, from y: UInt64) -> (first: UInt64, bytes: UInt64)? {
+        let shift = 3 &+ blockHeight
+        let firstRow = y >> shift
+        let rows = ((y &+ lines &- 1) >> shift) &- firstRow &+ 1
+        let (layers, overflow) = (layer &>> blockDepth).multipliedReportingOverflow(by: blocksDown)
+        let rowBytes = blocksAcross &<< (blockWidth &+ blockHeight &+ blockDepth &+ 9)
+        let (first, below) = (layers &+ firstRow).multipliedReportingOverflow(by: rowBytes)
+        let (bytes, above) = rows.multipliedReportingOverflow(by: rowBytes)
+        return overflow || below || above || bytes == 0 ? nil : (first, bytes)
+    }
+
     private static func offsetInGOB(_ x: UInt64, _ y: UInt64) -> UInt64 {
-        (x & 0x20) &<< 3 | (y & 4) &<< 5 | (x & 0x10) &<< 2 | (y & 3) &<< 4 | x & 0xf
+        #if MUTANTS
+            if Mutant.isPlanted("gobBitsSwapped") {
+                return (x & 0x20) &<< 3 | (y & 6) &<< 5 | (x & 0x10) &<< 1 | (y & 1) &<< 4 | x & 0xf
+            }
+        #endif
+        return (x & 0x20) &<< 3 | (y & 4) &<< 5 | (x & 0x10) &<< 2 | (y & 3) &<< 4 | x & 0xf
     }
 }

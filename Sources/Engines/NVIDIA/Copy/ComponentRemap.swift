@@ -1,3 +1,7 @@
+#if MUTANTS
+    import Fencing
+#endif
+
 /// How the copy class makes an element of the destination out of one of the source and constants.
 ///
 /// An element is 1…4 components of 1…4 bytes. Each component of the destination is one of the
@@ -30,6 +34,11 @@ struct ComponentRemap: Equatable {
             if selector > Self.noWrite { return nil }
             selectors[index] = selector
         }
+        #if MUTANTS
+            if Mutant.isPlanted("remapSwapsXAndZ") {
+                (selectors[0], selectors[2]) = (selectors[2], selectors[0])
+            }
+        #endif
         self.selectors = selectors
     }
 
@@ -42,6 +51,12 @@ struct ComponentRemap: Equatable {
             return true
         }
         return false
+    }
+
+    /// Whether every component of the destination is written.
+    var writesAll: Bool {
+        for index in 0..<destinationComponents where !writes(index) { return false }
+        return true
     }
 
     /// Whether elements are copied as they are.

@@ -18,6 +18,8 @@ struct CopyLaunch {
 
     /// Whether data are moved at all.
     var transfers: Bool { value & 3 != 0 }
+    /// Whether it may overlap with the launches before it.
+    var isPipelined: Bool { value & 3 == 1 }
     var releasesSemaphore: Bool { value >> 3 & 3 != 0 }
     /// Payload and time, 16 bytes.
     var hasTimestamp: Bool { value >> 3 & 3 == 2 }

@@ -17,15 +17,16 @@ final class MacroProcessor {
         var value: UInt32
     }
 
-    private static let instructionDwords = 4096 * MacroInstruction.dwords
+    private static let instructionCount = 4096
     private static let macroCount = 256
     private static let dataDwords = 4096
     private static let generalRegisters = 24
 
-    private let instructions = MacroMemory(count: instructionDwords)
+    private let instructions = MacroMemory(count: instructionCount * MacroInstruction.dwords)
     private let starts = MacroMemory(count: macroCount)
     private let data = MacroMemory(count: dataDwords)
     private let registers = MacroMemory(count: generalRegisters)
+    /// The dword that is loaded next; clients count instructions.
     private var instructionPointer = 0
     private var startPointer = 0
 
@@ -52,7 +53,13 @@ final class MacroProcessor {
 
     // MARK: loading
 
-    func setInstructionPointer(_ value: UInt32) { instructionPointer = Int(value) }
+    /// Says which instruction is loaded next.
+    ///
+    /// Source: tu102_graph_set_macro (Mesa, `src/gallium/drivers/nouveau/nvc0/nvc0_screen.c`), which
+    /// packs macros by their instructions.
+    func setInstructionPointer(_ value: UInt32) {
+        instructionPointer = Int(value) * MacroInstruction.dwords
+    }
 
     func setStartPointer(_ value: UInt32) { startPointer = Int(value) }
 
@@ -72,7 +79,7 @@ final class MacroProcessor {
     func call(_ index: Int, _ parameter: UInt32) throws(MacroFault) {
         if isRunning { throw .starved }
         guard let start = starts[index] else { throw .badPointer }
-        base = Int(start)
+        base = Int(start) * MacroInstruction.dwords
         next = 0
         endsNow = false
         loopsLeft = 0

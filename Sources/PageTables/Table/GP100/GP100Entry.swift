@@ -46,6 +46,17 @@ public struct GP100Entry: Equatable, Sendable {
         }
     }
 
+    /// How many entries may stand before it in a dump that are for the same first address.
+    var rank: UInt64 {
+        switch kind {
+        case .directory(let level): UInt64(GP100Format.rootLevel - level)
+        case .bigHalf, .largePage: 3
+        case .smallHalf: 4
+        case .bigPage: 5
+        case .smallPage: 6
+        }
+    }
+
     /// Whether it keeps a walk from going on to the small half.
     var isDecisiveBig: Bool {
         switch kind {

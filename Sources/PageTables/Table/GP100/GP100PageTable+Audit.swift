@@ -31,10 +31,10 @@ extension GP100PageTable {
             let entry = pool.entries(table)[slot].load(ordering: .relaxed)
             if entry == 0 { continue }
             live += 1
-            if case .table = follow(entry) {
-                count(child(entry), level: level - 1, &audit)
-            } else {
-                audit.malformedEntries += 1
+            switch follow(entry) {
+            case .table: count(child(entry), level: level - 1, &audit)
+            case .null where entry == GP100Format.sparse: break
+            case .null, .invalid, .memory, .malformed: audit.malformedEntries += 1
             }
         }
         if live != Int(pool.live[Int(table)]) || (live == 0 && table != root) {

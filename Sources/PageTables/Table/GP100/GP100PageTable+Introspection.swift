@@ -42,7 +42,7 @@ extension GP100PageTable {
         }
     }
 
-    private func readWay(_ address: UInt64) -> [GP100Entry] {
+    func readWay(_ address: UInt64) -> [GP100Entry] {
         var way: [GP100Entry] = []
         var table = root
         for level in (2...GP100Format.rootLevel).reversed() {
@@ -80,7 +80,7 @@ extension GP100PageTable {
     }
 
     /// Reads one entry of the table that is `offset` bytes into its page.
-    private func entry(
+    func entry(
         _ kind: GP100Entry.Kind, _ table: UInt32, _ index: Int, _ address: UInt64,
         offset: UInt64 = 0
     ) -> GP100Entry {
@@ -109,49 +109,6 @@ extension GP100PageTable {
         case .smallHalf:
             entry.rawValue & GP100Format.apertureMask != 0
                 ? .table(format.table(entry.rawValue)) : .invalid
-        }
-    }
-
-    /// Calls `body` for each entry of every linked table that is not all zero, in the order of addresses;
-    /// a table's entries follow the one that points to it. A dump is made of this.
-    public func forEachEntry(_ body: (GP100Entry) -> Void) {
-        lock.withLock {
-            assertUsable()
-            visitEntries(root, level: GP100Format.rootLevel, base: 0, body)
-        }
-    }
-
-    private func visitEntries(
-        _ table: UInt32, level: Int, base: UInt64, _ body: (GP100Entry) -> Void
-    ) {
-        for slot in 0..<GP100Format.entryCount(level) {
-            let address = base + UInt64(slot) * GP100Format.span(level)
-            guard level == 1 else {
-                let entry = entry(.directory(level), table, slot, address)
-                guard entry.rawValue != 0 else { continue }
-                body(entry)
-                if case .table = follow(entry.rawValue) {
-                    visitEntries(child(entry.rawValue), level: level - 1, base: address, body)
-                }
-                continue
-            }
-            let span = GP100Span(pool.entries(table) + 2 * slot)
-            if span.isEmpty { continue }
-            let isPage = span.low & GP100Format.valid != 0
-            if span.low != 0 { body(entry(isPage ? .largePage : .bigHalf, table, slot, address)) }
-            if span.hasSmall { body(entry(.smallHalf, table, slot, address)) }
-            if span.hasBig { visitPages(.bigPage, big(span), 32, address, body) }
-            if span.hasSmall { visitPages(.smallPage, small(span), 512, address, body) }
-        }
-    }
-
-    private func visitPages(
-        _ kind: GP100Entry.Kind, _ table: UInt32, _ count: Int, _ base: UInt64,
-        _ body: (GP100Entry) -> Void
-    ) {
-        for index in 0..<count {
-            let entry = entry(kind, table, index, base + UInt64(index) * kind.span)
-            if entry.rawValue != 0 { body(entry) }
         }
     }
 
@@ -186,10 +143,13 @@ extension GP100PageTable {
                     body)
             } else {
                 let entry = pool.entries(table)[slot].load(ordering: .relaxed)
-                if entry != 0 {
+                switch follow(entry) {
+                case .table:
                     visitLeaves(
                         child(entry), level: level - 1, base: address, first: first, last: last,
                         body)
+                case .null: report(entry, address, GP100Format.shift(level), body)
+                case .invalid, .memory, .malformed: break
                 }
             }
             slot += 1

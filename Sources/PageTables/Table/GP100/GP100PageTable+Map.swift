@@ -52,7 +52,9 @@ extension GP100PageTable {
 
     /// Makes a range of addresses read zero and drop writes (sparse), replacing what was there.
     ///
-    /// The rules of ``map(_:extents:flags:kind:using:retiring:)`` apply, the reservation's included.
+    /// Every span of a directory entry that the range covers becomes one sparse entry, of whatever
+    /// level. The rules of ``map(_:extents:flags:kind:using:retiring:)`` apply, with
+    /// ``PageTableWriting/nullTablesNeeded(address:range:)`` for the reservation.
     /// Complexity: O(leaves written or replaced).
     /// - Parameter flags: Have no effect: a sparse entry has none, and drops all writes.
     public func mapNull(
@@ -93,19 +95,38 @@ extension GP100PageTable {
                     table, from: address, to: next, source: &source, kind, credits: &credits,
                     retiring: &retiring)
             } else {
-                let slot = pool.entries(table) + GP100Format.index(address, level)
+                let index = GP100Format.index(address, level)
+                let slot = pool.entries(table) + index
                 let old = slot.pointee.load(ordering: .relaxed)
-                let child = old == 0 ? takeTable(credits: &credits) : child(old)
+                if source.isNull && (old == GP100Format.sparse || next &- address == span) {
+                    source.advance(next &- address)
+                    makeSparse(
+                        table, level: level, index, old, credits: &credits, retiring: &retiring)
+                    address = next
+                    continue
+                }
+                let child = openChild(old, level: level, credits: &credits)
                 write(
                     child, level: level - 1, from: address, to: next, source: &source, kind,
                     credits: &credits, retiring: &retiring)
-                if old == 0 {
-                    pool.live[Int(table)] &+= 1
-                    slot.pointee.store(
-                        format.tableEntry(pool.address(child)), ordering: .releasing)
-                }
+                if old == 0 { pool.live[Int(table)] &+= 1 }
+                if old == 0 || old == GP100Format.sparse { link(child, slot) }
             }
             address = next
+        }
+    }
+
+    /// Makes all that an entry above PDE0 spans sparse.
+    private func makeSparse(
+        _ table: UInt32, level: Int, _ index: Int, _ old: UInt64, credits: inout Int,
+        retiring: inout RetiredTables
+    ) {
+        if old == GP100Format.sparse { return }
+        pool.entries(table)[index].store(GP100Format.sparse, ordering: .releasing)
+        if old == 0 {
+            pool.live[Int(table)] &+= 1
+        } else {
+            retireSubtree(child(old), level: level - 1, credits: &credits, retiring: &retiring)
         }
     }
 
@@ -165,7 +186,7 @@ extension GP100PageTable {
         if old.isEmpty { pool.live[Int(directory)] &+= 1 }
         if old.hasBig { retireTable(big(old), to: &retiring) }
         if old.hasSmall { retireTable(small(old), to: &retiring) }
-        settle(old.reserve, 2, credits: &credits)
+        settle(old.reserve, GP100Span.leafReserve(leaf), credits: &credits)
     }
 
     /// Moves the difference of a span's reserve between the operation and the leaves.

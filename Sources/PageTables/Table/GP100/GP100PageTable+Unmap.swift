@@ -4,73 +4,100 @@ import Synchronization
 extension GP100PageTable {
     /// Unmaps a range of addresses; where nothing is mapped, nothing happens.
     ///
-    /// The rules of ``FormattedPageTable/unmap(_:range:retiring:)`` apply: no reservation is needed.
+    /// The rules of ``FormattedPageTable/unmap(_:range:retiring:)`` apply, but for the reservation: memory
+    /// needs none, and a sparse entry that the range cuts does.
+    ///
     /// Complexity: O(leaves and tables in the range).
-    public func unmap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
+    /// - Parameters:
+    ///   - address: The first virtual address, page-aligned.
+    ///   - range: The number of bytes, page-aligned, not 0.
+    ///   - reservation: ``PageTableWriting/unmapTablesNeeded(address:range:)`` tables, or none if nothing
+    ///     sparse is cut; gains what replaced leaves held.
+    ///   - retired: Gains the tables that became empty or unreachable.
+    public func unmap(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables
+    ) {
         precondition(Self.isValidRange(address, range: range), "a range outside of the space")
+        precondition(reservation.pool === pool, "a reservation of another pool")
         lock.withLock {
             assertUsable()
-            clearAll(address, range: range, retiring: &retired)
+            clear(
+                root, level: GP100Format.rootLevel, from: address, to: address &+ range,
+                cutsSparse: true, credits: &reservation.count, retiring: &retired)
         }
     }
 
-    /// As ``unmap(_:range:retiring:)``, but nothing if the table has been destroyed: for who takes a
-    /// buffer out of tables whose owners may close them at any moment.
+    /// Takes memory away, for who moves a buffer out of tables whose owners may close them at any
+    /// moment: a destroyed table stays as it is, and so does a sparse entry of which the range covers
+    /// only a part, since nothing pays for cutting it.
     public func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
         precondition(Self.isValidRange(address, range: range), "a range outside of the space")
         lock.withLock {
             guard !isDestroyed else { return }
-            clearAll(address, range: range, retiring: &retired)
+            var credits = 0
+            clear(
+                root, level: GP100Format.rootLevel, from: address, to: address &+ range,
+                cutsSparse: false, credits: &credits, retiring: &retired)
+            pool.unreserve(credits)
         }
     }
 
-    private func clearAll(
-        _ address: UInt64, range: UInt64, retiring retired: inout RetiredTables
-    ) {
-        var credits = 0
-        clear(
-            root, level: GP100Format.rootLevel, from: address, to: address &+ range,
-            credits: &credits, retiring: &retired)
-        pool.unreserve(credits)
-    }
-
     private func clear(
-        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, credits: inout Int,
-        retiring: inout RetiredTables
+        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        credits: inout Int, retiring: inout RetiredTables
     ) {
         let span = GP100Format.span(level)
         var address = start
         while address < end && pool.live[Int(table)] != 0 {
             let next = min(end, (address | (span &- 1)) &+ 1)
             if level == 1 {
-                clearSpan(table, from: address, to: next, credits: &credits, retiring: &retiring)
-                address = next
-                continue
-            }
-            let slot = pool.entries(table) + GP100Format.index(address, level)
-            let old = slot.pointee.load(ordering: .relaxed)
-            if old != 0 {
-                let child = child(old)
-                let isWhole = next &- address == span
-                if !isWhole {
-                    clear(
-                        child, level: level - 1, from: address, to: next, credits: &credits,
-                        retiring: &retiring)
-                }
-                if isWhole || pool.live[Int(child)] == 0 {
-                    slot.pointee.store(0, ordering: .releasing)
-                    pool.live[Int(table)] &-= 1
-                    retireSubtree(
-                        child, level: level - 1, credits: &credits, retiring: &retiring)
-                }
+                clearSpan(
+                    table, from: address, to: next, cutsSparse: cutsSparse, credits: &credits,
+                    retiring: &retiring)
+            } else {
+                clearEntry(
+                    table, level: level, from: address, to: next, cutsSparse: cutsSparse,
+                    credits: &credits, retiring: &retiring)
             }
             address = next
         }
     }
 
+    /// Clears the part `start..<end` of what one entry above PDE0 spans.
+    private func clearEntry(
+        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        credits: inout Int, retiring: inout RetiredTables
+    ) {
+        let slot = pool.entries(table) + GP100Format.index(start, level)
+        let old = slot.pointee.load(ordering: .relaxed)
+        if old == 0 { return }
+        let isSparse = old == GP100Format.sparse
+        let isWhole = end &- start == GP100Format.span(level)
+        if isWhole && isSparse {
+            slot.pointee.store(0, ordering: .releasing)
+            pool.live[Int(table)] &-= 1
+            return
+        }
+        guard !isSparse || cutsSparse else { return }
+        let child = openChild(old, level: level, credits: &credits)
+        if !isWhole {
+            clear(
+                child, level: level - 1, from: start, to: end, cutsSparse: cutsSparse,
+                credits: &credits, retiring: &retiring)
+            // The table of a cut entry has something left: the other part.
+            if isSparse { return link(child, slot) }
+        }
+        if isWhole || pool.live[Int(child)] == 0 {
+            slot.pointee.store(0, ordering: .releasing)
+            pool.live[Int(table)] &-= 1
+            retireSubtree(child, level: level - 1, credits: &credits, retiring: &retiring)
+        }
+    }
+
     private func clearSpan(
-        _ directory: UInt32, from start: UInt64, to end: UInt64, credits: inout Int,
-        retiring: inout RetiredTables
+        _ directory: UInt32, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        credits: inout Int, retiring: inout RetiredTables
     ) {
         let words = pool.entries(directory) + 2 &* GP100Format.index(start, 1)
         let old = GP100Span(words)
@@ -82,6 +109,7 @@ extension GP100PageTable {
             discard(old, credits: &credits, retiring: &retiring)
             return
         }
+        guard cutsSparse || old.low != GP100Format.sparse else { return }
         let first = Int(truncatingIfNeeded: (start &>> frameShift) & 511)
         let last = first &+ Int(truncatingIfNeeded: (end &- start) &>> frameShift)
         var editor = GP100SpanEditor(self, directory, words, old, first, last, credits: &credits)

@@ -5,12 +5,12 @@ import Synchronization
 /// A GPU VM's page table in NVIDIA's format of GP100 and later (``GP100Format``).
 ///
 /// It has the properties of ``FormattedPageTable``: the largest leaves that alignment and contiguity
-/// allow, release stores, no failure and no allocation in an operation, and an unmap that needs
-/// nothing. What differs is what one 2 MiB span costs, since a PDE0 has room for two tables:
+/// allow, release stores, no failure and no allocation in an operation, and an unmap of memory that
+/// needs nothing. What differs is what one 2 MiB span costs, since a PDE0 has room for two tables:
 ///
 /// | The span has | Tables | Reserve | Together |
 /// |---|---|---|---|
-/// | nothing | – | – | 0 |
+/// | nothing, or one sparse entry | – | – | 0 |
 /// | one leaf of 2 MiB | – | 2 | 2 |
 /// | leaves of 64 KiB | big | 1 | 2 |
 /// | leaves of 64 KiB, and of 4 KiB now or before | big, small | – | 2 |
@@ -19,6 +19,12 @@ import Synchronization
 /// A map can thus newly cost a span two pages, and an unmap nothing. For that, a small table that has
 /// become empty stays as long as there is a big one, and goes when the span is emptied or becomes one
 /// leaf.
+///
+/// A sparse range is written at the highest level that it covers an entry of, up to PDE3's 128 TiB, and
+/// such an entry holds nothing in reserve: a range of many GiB costs what its two edges do. In return
+/// whoever cuts one, by a map or by an unmap, brings the tables for that
+/// (``PageTableWriting/unmapTablesNeeded(address:range:)``).
+/// A directory whose entries have become sparse one by one stays.
 ///
 /// Every table is one page of the pool: PDE3 uses 32 bytes of it, a big table 256. Big tables could be
 /// packed sixteen to a page, but then neither retirement nor a reserve would be a table's own.
@@ -83,10 +89,10 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
     /// Two pages for each 2 MiB, one for each 512 MiB, 256 GiB and 128 TiB.
     public static var charges: [TableCharge] {
         [
-            TableCharge(shift: 21, pages: 2, isLeaf: true),
-            TableCharge(shift: 29, pages: 1, isLeaf: false),
-            TableCharge(shift: 38, pages: 1, isLeaf: false),
-            TableCharge(shift: 47, pages: 1, isLeaf: false),
+            TableCharge(shift: 21, pages: 2, isLeaf: true, isFreeWhenNull: true),
+            TableCharge(shift: 29, pages: 1, isLeaf: false, isFreeWhenNull: true),
+            TableCharge(shift: 38, pages: 1, isLeaf: false, isFreeWhenNull: true),
+            TableCharge(shift: 47, pages: 1, isLeaf: false, isFreeWhenNull: true),
         ]
     }
 
@@ -148,8 +154,8 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
                 }
             } else {
                 let entry = entries[slot].load(ordering: .relaxed)
-                if entry != 0 {
-                    left -= 1
+                if entry != 0 { left -= 1 }
+                if entry & GP100Format.apertureMask != 0 {
                     retireSubtree(
                         child(entry), level: level - 1, credits: &credits, retiring: &retiring)
                 }
@@ -184,6 +190,34 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
         precondition(credits >= 0, "a page-table operation outspent its reservation")
         held.add(1, ordering: .relaxed)
         return pool.take()
+    }
+
+    /// The table behind a directory entry of a level above PDE0, to change a part of it: a new one if
+    /// there is none, which says what the entry said and has to be linked.
+    func openChild(_ entry: UInt64, level: Int, credits: inout Int) -> UInt32 {
+        if entry & GP100Format.apertureMask != 0 { return child(entry) }
+        let table = takeTable(credits: &credits)
+        if entry == GP100Format.sparse { fillSparse(table, level: level - 1) }
+        return table
+    }
+
+    /// Makes a directory that nobody sees yet read zero throughout.
+    private func fillSparse(_ table: UInt32, level: Int) {
+        let entries = pool.entries(table)
+        let count = GP100Format.entryCount(level)
+        let stride = level == 1 ? 2 : 1
+        var slot = 0
+        while slot < count {
+            entries[slot &* stride].store(GP100Format.sparse, ordering: .releasing)
+            slot &+= 1
+        }
+        pool.live[Int(table)] = UInt16(count)
+    }
+
+    /// Shows a new directory to the walkers.
+    @inline(__always)
+    func link(_ table: UInt32, _ slot: UnsafeMutablePointer<Atomic<UInt64>>) {
+        slot.pointee.store(format.tableEntry(pool.address(table)), ordering: .releasing)
     }
 
     /// The table that a directory entry of ours points to.

@@ -24,8 +24,12 @@ struct GP100Span {
 
     var hasSmall: Bool { high != 0 }
 
-    /// How many tables it takes to split what is larger than a page.
-    var reserve: Int { isLeaf ? 2 : hasBig && !hasSmall ? 1 : 0 }
+    /// How many tables it holds to split memory that is larger than a page; what is sparse holds none.
+    var reserve: Int { Self.leafReserve(low) &+ (hasBig && !hasSmall ? 1 : 0) }
+
+    /// How many tables a leaf of 2 MiB holds.
+    @inline(__always)
+    static func leafReserve(_ leaf: UInt64) -> Int { leaf & GP100Format.valid != 0 ? 2 : 0 }
 
     /// What neighbouring 4 KiB entries of the leaf differ by.
     static func step(_ leaf: UInt64) -> UInt64 {

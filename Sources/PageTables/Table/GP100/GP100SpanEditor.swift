@@ -133,7 +133,9 @@ struct GP100SpanEditor {
             }
             let part = min(16 &- (page & 15), last &- page)
             var count = isCongruent ? min(run, part) : run
-            if isCongruent && run >= part && fillsSlot(page, part, entry, step) {
+            // Zeros over memory must do with the tables that are there.
+            let mayBeBig = big != TablePool.none || small == TablePool.none || credits > 0
+            if mayBeBig && isCongruent && run >= part && fillsSlot(page, part, entry, step) {
                 count = part == 16 ? run & ~15 : part
                 let slot = page >> 4
                 let slots = (count &+ 15) >> 4

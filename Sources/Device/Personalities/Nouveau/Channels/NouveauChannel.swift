@@ -12,7 +12,7 @@ struct NouveauChannel: Sendable {
     let classes: [Int32]
     /// The GEM handle of the notifier that comes with it.
     let notifier: UInt32
-    /// Nil in a file without VM_INIT, which cannot execute anything.
+    /// Nil if it was made while the file's VM was.
     let execution: Execution?
 
     struct Execution: Sendable {
@@ -22,5 +22,6 @@ struct NouveauChannel: Sendable {
         /// What its jobs leave behind for the next ones.
         let channel: NVIDIAChannel
         let engine: NVIDIAEngine
+        let jobs = ChannelJobs()
     }
 }

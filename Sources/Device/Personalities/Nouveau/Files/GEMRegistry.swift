@@ -18,7 +18,7 @@ struct GEMLayout: Sendable, Equatable {
 /// makes an insertion O(1) amortised.
 struct GEMRegistry {
     private struct Entry {
-        weak var buffer: BufferObject?
+        var reference: BufferReference
         var layout: GEMLayout
     }
 
@@ -29,9 +29,9 @@ struct GEMRegistry {
 
     mutating func insert(_ layout: GEMLayout, for buffer: BufferObject) {
         if entries.count >= sweepAt {
-            entries = entries.filter { $0.value.buffer != nil }
+            entries = entries.filter { !$0.value.reference.isOver }
             sweepAt = max(64, 2 * entries.count)
         }
-        entries[buffer.id] = Entry(buffer: buffer, layout: layout)
+        entries[buffer.id] = Entry(reference: buffer.reference, layout: layout)
     }
 }

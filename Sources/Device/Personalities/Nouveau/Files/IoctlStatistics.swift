@@ -54,8 +54,18 @@ public final class IoctlStatistics: Sendable {
     }
 
     func note(_ operations: [BindOperation]) {
+        var counted: [(kind: BindOperation.Kind, count: UInt64)] = []
+        for index in operations.indices {
+            // Neighbours are mostly of one kind.
+            let kind = operations[index].kind
+            if let last = counted.last, last.kind == kind {
+                counted[counted.count - 1].count += 1
+            } else {
+                counted.append((kind, 1))
+            }
+        }
         counts.withLock { state in
-            for operation in operations { state.operations[operation.kind, default: 0] += 1 }
+            for (kind, count) in counted { state.operations[kind, default: 0] += count }
         }
     }
 

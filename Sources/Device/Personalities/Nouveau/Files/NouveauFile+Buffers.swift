@@ -5,8 +5,8 @@ import PageTables
 
 // GEM and PRIME. Source: drivers/gpu/drm/nouveau/nouveau_gem.c, drivers/gpu/drm/drm_prime.c.
 extension NouveauFile {
-    private static let vram: UInt32 = 1 << 1
-    private static let gart: UInt32 = 1 << 2
+    static var vram: UInt32 { 1 << 1 }
+    static var gart: UInt32 { 1 << 2 }
     private static let mappable: UInt32 = 1 << 3
     private static let noShare: UInt32 = 1 << 5
     private static let nonContiguous: UInt32 = 0x8
@@ -20,7 +20,7 @@ extension NouveauFile {
     /// The file has chosen the old interface, unless it has a VM already.
     func disableVM() {
         state.withLock { state in
-            if case .absent = state.vm { state.vm = .disabled }
+            if case .absent = state.vm { state.vm = .disabled(nil) }
         }
     }
 
@@ -51,7 +51,12 @@ extension NouveauFile {
             tileFlags: UInt32(kind) << 8 | tileFlags & Self.nonContiguous,
             isPrivate: localTo != nil)
         shared.gems.withLock { $0.insert(layout, for: made.buffer) }
-        describe(made.buffer, handle: made.handle, in: &frame)
+        do throws(IoctlError) {
+            try describe(made.buffer, handle: made.handle, in: &frame)
+        } catch {
+            try? client.closeBuffer(made.handle)
+            throw error
+        }
     }
 
     /// A buffer in the best of its domains that has room.
@@ -80,8 +85,12 @@ extension NouveauFile {
         }
     }
 
-    /// Fills in struct drm_nouveau_gem_info.
-    private func describe(_ buffer: BufferObject, handle: UInt32, in frame: inout IoctlFrame) {
+    /// Fills in struct drm_nouveau_gem_info. Only buffers of the old interface have an address of
+    /// their own; who uses it waits until it is mapped.
+    private func describe(
+        _ buffer: BufferObject, handle: UInt32, in frame: inout IoctlFrame
+    ) throws(IoctlError) {
+        let place = try legacyAddress(of: buffer, handle: handle)
         let layout = shared.gems.withLock { $0[buffer] }
         let domains = layout?.domains ?? Self.gart
         let current = buffer.placement == .vram ? Self.vram : Self.gart
@@ -89,8 +98,7 @@ extension NouveauFile {
         frame.write(handle, at: 0)
         frame.write(domains.nonzeroBitCount == 1 ? domains : current, at: 4)
         frame.write(buffer.size, at: 8)
-        // Buffers of a file with a VM have no address of their own.
-        frame.write(UInt64(0), at: 16)
+        frame.write(place?.address ?? 0, at: 16)
         frame.write(offset, at: 24)
         frame.write(layout?.tileMode ?? 0, at: 32)
         frame.write(layout?.tileFlags ?? Self.nonContiguous, at: 36)
@@ -99,18 +107,25 @@ extension NouveauFile {
     /// GEM_INFO: the same struct without its last two fields.
     func gemInfo(_ frame: inout IoctlFrame) throws(IoctlError) {
         let handle: UInt32 = frame.read(0)
-        describe(try gem(handle), handle: handle, in: &frame)
+        try describe(try gem(handle), handle: handle, in: &frame)
     }
 
     /// GEM_CLOSE: {handle@0}.
     func gemClose(_ frame: IoctlFrame) throws(IoctlError) {
         let handle: UInt32 = frame.read(0)
-        do throws(DeviceError) {
-            try client.closeBuffer(handle)
-        } catch {
-            throw .invalid("there is no GEM handle \(handle)")
+        guard closeGEM(handle) else { throw .invalid("there is no GEM handle \(handle)") }
+    }
+
+    /// Closes a handle, if it is one.
+    func closeGEM(_ handle: UInt32) -> Bool {
+        if case .disabled(let space?) = state.withLock({ $0.vm }),
+            let buffer = try? client.buffer(handle)
+        {
+            space.remove(buffer, handle: handle, for: client)
         }
+        guard (try? client.closeBuffer(handle)) != nil else { return false }
         state.withLock { $0.offsets.remove(handle) }
+        return true
     }
 
     /// GEM_CPU_PREP: {handle@0, flags@4: 1 no wait, 4 write}; waits for implicit fences.

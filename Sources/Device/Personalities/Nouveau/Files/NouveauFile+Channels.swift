@@ -69,41 +69,60 @@ extension NouveauFile {
         }
     }
 
-    /// The queue of a new channel; nil in a file that has no VM.
+    /// The queue of a new channel; nil while the file's VM is being made.
     private func makeExecution(
         isCopyEngine: Bool
     ) throws(IoctlError) -> NouveauChannel.Execution? {
-        guard case .ready(let vm, _) = state.withLock({ $0.vm }) else { return nil }
+        let vm: UInt32
+        let hasBarriers: Bool
+        if case .ready(let handle, _) = state.withLock({ $0.vm }) {
+            (vm, hasBarriers) = (handle, true)
+        } else if let space = try legacySpace() {
+            (vm, hasBarriers) = (space.handle, false)
+        } else {
+            return nil
+        }
         let instance = shared.engineInstance(isCopyEngine: isCopyEngine)
         return try answering { () throws(DeviceError) in
             let handle = try client.createQueue(
-                vm: vm, engineClass: .copy, instance: instance)
+                vm: vm, engineClass: .copy, instance: instance, timeout: shared.jobTimeout)
             return NouveauChannel.Execution(
                 handle: handle, queue: try client.queue(handle),
-                channel: NVIDIAChannel(classes: shared.model.classes),
+                channel: NVIDIAChannel(
+                    classes: shared.model.classes, hasBarriers: hasBarriers),
                 engine: shared.engines[instance])
         }
     }
 
-    /// CHANNEL_FREE: {channel s32@0}. What has not run is cancelled.
-    func channelFree(_ frame: IoctlFrame) throws(IoctlError) {
+    /// CHANNEL_FREE: {channel s32@0}. It waits for the jobs that nothing holds up; those that wait for
+    /// fences are cancelled. The notifier's handle stays the client's.
+    ///
+    /// Source: nouveau_abi16_chan_fini, nouveau_channel_idle (nouveau_chan.c). No wait is endless: what
+    /// runs too long kills the channel.
+    func channelFree(_ frame: IoctlFrame) throws(IoctlError) -> IoctlStep {
         let id: Int32 = frame.read(0)
         guard let channel = state.withLock({ $0.channels.removeValue(forKey: id) }) else {
             throw .missing("there is no channel \(id)")
         }
-        if let execution = channel.execution { try? client.closeQueue(execution.handle) }
-        // The client may have closed it, or use it still.
-        if (try? client.buffer(channel.notifier)) != nil {
-            try? client.closeBuffer(channel.notifier)
-            state.withLock { $0.offsets.remove(channel.notifier) }
+        guard let execution = channel.execution else { return .done }
+        guard let last = execution.jobs.lastReady else {
+            try? client.closeQueue(execution.handle)
+            return .done
         }
+        #if MUTANTS
+            if Mutant.isPlanted("channelFreeCancels") { execution.queue.jobs.close() }
+        #endif
+        client.forgetQueue(execution.handle)
+        return .drain(execution.queue, until: last)
     }
 
-    /// EXEC: {channel@0, push_count@4, wait_count@8, sig_count@12, wait_ptr@16, sig_ptr@24,
-    /// push_ptr@32}; a push is {va u64@0, va_len@8, flags@12}.
-    func exec(_ frame: IoctlFrame) throws(IoctlError) {
-        _ = try requireVM()
-        let id: UInt32 = frame.read(0)
+    /// A channel that can execute.
+    ///
+    /// - Throws: ENOENT; ENODEV for one that was killed; ENOSYS for one that was made while the file's
+    ///   VM was.
+    func executingChannel(
+        _ id: UInt32
+    ) throws(IoctlError) -> NouveauChannel.Execution {
         guard let channel = state.withLock({ $0.channels[Int32(bitPattern: id)] }) else {
             throw .missing("there is no channel \(id)")
         }
@@ -113,11 +132,24 @@ extension NouveauFile {
         guard execution.queue.jobs.status.state == .active else {
             throw IoctlError(ENODEV, "channel \(id) was killed")
         }
+        return execution
+    }
+
+    /// EXEC: {channel@0, push_count@4, wait_count@8, sig_count@12, wait_ptr@16, sig_ptr@24,
+    /// push_ptr@32}; a push is {va u64@0, va_len@8, flags@12}.
+    func exec(_ frame: IoctlFrame) throws(IoctlError) {
+        _ = try requireVM()
+        let execution = try executingChannel(frame.read(0))
         let count: UInt32 = frame.read(4)
         guard count <= Self.maximumPushes else {
             throw .invalid("\(count) pushes: a channel takes \(Self.maximumPushes)")
         }
         let array = try frame.call.array(at: 32, count: count, stride: Self.pushBytes)
+        // All arrays are copied in before any is looked at.
+        for (pointer, number) in [(16, 8), (24, 12)] {
+            _ = try frame.call.array(
+                at: pointer, count: frame.read(number), stride: NouveauSync.stride)
+        }
         var pushes: [NVIDIAPush] = []
         pushes.reserveCapacity(Int(count))
         for index in 0..<Int(count) {
@@ -129,19 +161,35 @@ extension NouveauFile {
                 NVIDIAPush(
                     address: array.read(index * Self.pushBytes), bytes: UInt64(bytes)))
         }
-        let inFences = try inFences(frame.call, at: 16, count: frame.read(8))
+        var inFences = try inFences(frame.call, at: 16, count: frame.read(8))
+        #if MUTANTS
+            if Mutant.isPlanted("execIgnoresWaits") { inFences = [] }
+        #endif
         let outPoints = try outPoints(frame.call, at: 24, count: frame.read(12))
+        _ = try submit(pushes, to: execution, inFences: inFences, outPoints: outPoints)
+    }
+
+    /// Submits a job to a channel.
+    ///
+    /// - Returns: The job's fence.
+    func submit(
+        _ pushes: [NVIDIAPush], to execution: NouveauChannel.Execution, inFences: [Fence],
+        outPoints: [PreparedSignal]
+    ) throws(IoctlError) -> Fence {
+        let fence: Fence
         do throws(DeviceError) {
             try client.checkJobQuota()
             let context = NVIDIAContext(
                 engine: execution.engine, channel: execution.channel,
                 space: execution.queue.vm.addressSpace, pushes: pushes)
-            _ = try client.submit(
+            fence = try client.submit(
                 context, to: execution.queue, handle: execution.handle, inFences: inFences,
                 outPoints: outPoints)
         } catch {
             throw lost(error)
         }
+        execution.jobs.append(waits: inFences, done: fence)
         shared.statistics.note(pushes: pushes.count)
+        return fence
     }
 }

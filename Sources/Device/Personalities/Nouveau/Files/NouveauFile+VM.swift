@@ -7,7 +7,7 @@ import PageTables
 // VM_INIT and VM_BIND. Source: drivers/gpu/drm/nouveau/nouveau_uvmm.c, nouveau_sched.c.
 extension NouveauFile {
     /// NOUVEAU_VA_SPACE_END.
-    private static let spaceEnd: UInt64 = 1 << 40
+    static var spaceEnd: UInt64 { 1 << 40 }
 
     /// The file's VM.
     ///
@@ -36,15 +36,22 @@ extension NouveauFile {
             }
         }
         do throws(IoctlError) {
-            let made = try answering { () throws(DeviceError) in
-                try client.createVM(
-                    name: "nouveau", start: 0, range: Self.spaceEnd, reservedStart: reserved,
-                    reservedRange: bytes)
-            }
+            let made = try makeVM(reserved: reserved, bytes: bytes)
             state.withLock { $0.vm = .ready(handle: made.handle, made.vm) }
         } catch {
             state.withLock { $0.vm = .absent }
             throw error
+        }
+    }
+
+    /// Makes a VM whose part at `reserved`, of `bytes` bytes, is the driver's.
+    func makeVM(
+        reserved: UInt64, bytes: UInt64
+    ) throws(IoctlError) -> (handle: UInt32, vm: DeviceVM) {
+        try answering { () throws(DeviceError) in
+            try client.createVM(
+                name: "nouveau", start: 0, range: Self.spaceEnd, reservedStart: reserved,
+                reservedRange: bytes, format: .gp100)
         }
     }
 
@@ -64,8 +71,14 @@ extension NouveauFile {
         let outPoints = try outPoints(frame.call, at: 24, count: signals)
         var operations: [BindOperation] = []
         operations.reserveCapacity(Int(count))
+        var known = RecentBuffers()
         for index in 0..<Int(count) {
-            operations.append(try operation(array, index, in: vm))
+            do throws(IoctlError) {
+                operations.append(try operation(array, index, in: vm, &known))
+            } catch {
+                noteRefusal(error, array, index, of: Int(count), in: vm)
+                throw error
+            }
         }
         let fence: Fence
         do throws(DeviceError) {
@@ -78,7 +91,7 @@ extension NouveauFile {
         return isAsynchronous ? .done : .fence(fence)
     }
 
-    private static let bindOpBytes = 40
+    static let bindOpBytes = 40
 
     /// One element: {op@0, flags@4, handle@8, addr u64@16, bo_offset u64@24, range u64@32}.
     ///
@@ -86,7 +99,7 @@ extension NouveauFile {
     ///   operation, and for an empty range and a PTE kind that the chip has not, which nouveau finds
     ///   too late to say so.
     private func operation(
-        _ array: IoctlBytes, _ index: Int, in vm: DeviceVM
+        _ array: IoctlBytes, _ index: Int, in vm: DeviceVM, _ known: inout RecentBuffers
     ) throws(IoctlError) -> BindOperation {
         let base = index * Self.bindOpBytes
         let number: UInt32 = array.read(base)
@@ -96,31 +109,35 @@ extension NouveauFile {
         switch number {
         case 0: kind = isSparse ? .createSparse : .map
         case 1: kind = isSparse ? .removeSparse : .unmap
-        default: throw .invalid("operation \(index) is of the unknown kind \(number)")
+        default: throw .invalid("the operation is of the unknown kind \(number)")
         }
         var operation = BindOperation(
             kind, address: array.read(base + 16), range: array.read(base + 32))
         if kind == .map {
-            let buffer = try gem(array.read(base + 8))
+            let buffer = try known.find(array.read(base + 8)) { (handle) throws(IoctlError) in
+                try gem(handle)
+            }
             let offset: UInt64 = array.read(base + 24)
             let pteKind = UInt8(truncatingIfNeeded: flags)
             guard offset % frameSize == 0, offset < buffer.size,
                 operation.range <= buffer.size - offset
-            else { throw .invalid("operation \(index) maps what the buffer has not") }
+            else { throw .invalid(Self.outOfBuffer(operation.range, offset, buffer)) }
             guard shared.model.isValid(kind: pteKind) else {
-                throw .invalid("operation \(index) has PTE kind \(pteKind)")
+                throw .invalid("the GPU has no PTE kind \(pteKind)")
             }
             operation.buffer = buffer
             operation.offset = offset
             operation.pteKind = pteKind
+            #if MUTANTS
+                if Mutant.isPlanted("pteKindDropped") { operation.pteKind = 0 }
+            #endif
         }
         guard operation.range != 0, (operation.address | operation.range) % frameSize == 0,
             vm.space.isValid(address: operation.address, range: operation.range)
         else {
             throw .invalid(
                 """
-                operation \(index): 0x\(hex(operation.address))+0x\(hex(operation.range)) is empty, \
-                misaligned, out of the space or in the kernel's part
+                the range is empty, misaligned, out of the space or in the kernel's part
                 """)
         }
         return operation

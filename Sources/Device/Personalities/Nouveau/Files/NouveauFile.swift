@@ -1,6 +1,7 @@
 import Fencing
 import Glibc
 import Memory
+import Synchronization
 
 /// An open file of a nouveau render node: what its ioctls mean, on top of a ``Client``.
 ///
@@ -24,8 +25,8 @@ public final class NouveauFile: Sendable {
         case absent
         /// It is being carried out.
         case starting
-        /// A buffer or a channel came first: the old interface, for good.
-        case disabled
+        /// A buffer or a channel came first: the old interface, for good; its space when it is used.
+        case disabled(LegacySpace?)
         case ready(handle: UInt32, DeviceVM)
     }
 
@@ -41,6 +42,8 @@ public final class NouveauFile: Sendable {
 
     let state = Guarded(.openFile, State())
     let eventWaits = EventWaits()
+    /// Refused binds that are records.
+    let refusedBinds = Atomic<Int>(0)
 
     /// Opens the file for `client`, which nobody else uses.
     public init(_ shared: NouveauDevice, client: Client, isRenderNode: Bool = true) {
@@ -60,7 +63,7 @@ public final class NouveauFile: Sendable {
         let last = state.withLock { state in
             var last = State()
             last.isClosed = true
-            last.vm = .disabled
+            last.vm = .disabled(nil)
             swap(&state, &last)
             return last
         }
@@ -95,6 +98,9 @@ public final class NouveauFile: Sendable {
                 completion(frame.reply(0))
             case .fence(let fence):
                 let deferred = DeferredIoctl(frame, completion)
+                if !fence.addCallback(deferred) { deferred.fenceSignalled(fence) }
+            case .drain(let queue, let fence):
+                let deferred = DeferredClosing(queue, frame, completion)
                 if !fence.addCallback(deferred) { deferred.fenceSignalled(fence) }
             case .wait(let wait):
                 return start(wait, frame, known, completion)
@@ -155,15 +161,16 @@ public final class NouveauFile: Sendable {
         case .zcullInfo:
             throw IoctlError(ENOTTY, "the engine does not tell its zcull layout")
         case .nvif: try nvif(&frame)
+        case .svmInit, .svmBind:
+            throw IoctlError(ENOSYS, "the driver is built without shared virtual memory")
         case .channelAlloc: try channelAlloc(&frame)
-        case .channelFree: try channelFree(frame)
+        case .channelFree: return try channelFree(frame)
         case .vmInit: try vmInit(frame)
         case .vmBind: return try vmBind(frame)
         case .exec: try exec(frame)
         case .gemNew: try gemNew(&frame)
         case .gemInfo: try gemInfo(&frame)
-        case .gemPushbuf:
-            throw IoctlError(ENOSYS, "push buffers go through EXEC")
+        case .gemPushbuf: return try gemPushbuf(&frame)
         case .gemCPUPrep: return try gemCPUPrep(frame)
         case .gemCPUFini: _ = try gem(frame.read(0))
         case .syncobjCreate: try syncobjCreate(&frame)
@@ -196,5 +203,27 @@ private final class DeferredIoctl: FenceCallback, @unchecked Sendable {
 
     override func fenceSignalled(_ fence: Fence) {
         completion(frame.reply(-fence.error))
+    }
+}
+
+// @unchecked: as above.
+/// The end of a queue whose jobs were waited for, and the reply to the ioctl that did.
+private final class DeferredClosing: FenceCallback, @unchecked Sendable {
+    private let queue: DeviceQueue
+    private let frame: IoctlFrame
+    private let completion: @Sendable (IoctlReply) -> Void
+
+    init(
+        _ queue: DeviceQueue, _ frame: IoctlFrame,
+        _ completion: @escaping @Sendable (IoctlReply) -> Void
+    ) {
+        self.queue = queue
+        self.frame = frame
+        self.completion = completion
+    }
+
+    override func fenceSignalled(_ fence: Fence) {
+        queue.jobs.close()
+        completion(frame.reply(0))
     }
 }

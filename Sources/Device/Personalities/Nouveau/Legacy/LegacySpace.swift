@@ -1,0 +1,88 @@
+import Fencing
+import Glibc
+import Memory
+import PageTables
+
+/// The address space of a file that uses the old interface: every GEM object that it has a handle of
+/// is mapped, at an address that the driver chose.
+///
+/// Source: nouveau_gem_object_open and nouveau_gem_object_close
+/// (drivers/gpu/drm/nouveau/nouveau_gem.c), nouveau_vma_new (nouveau_vmm.c).
+///
+/// Threading: any thread.
+final class LegacySpace: Sendable {
+    /// The client's handle of ``vm``.
+    let handle: UInt32
+    let vm: DeviceVM
+
+    private struct Placed {
+        var addresses: Range<UInt64>
+        /// Signals when it can be used.
+        var mapped: Fence
+    }
+
+    private struct State {
+        var holes: AddressHoles
+        var placed: [UInt32: Placed] = [:]
+    }
+
+    private let state: Guarded<State>
+
+    /// Gives addresses out below `end`; the lowest 2 MiB stay a hole, so that 0 is nothing's.
+    init(handle: UInt32, vm: DeviceVM, end: UInt64) {
+        self.handle = handle
+        self.vm = vm
+        state = Guarded(.legacySpace, State(holes: AddressHoles(2 << 20..<end)))
+    }
+
+    /// Where a buffer is, mapped at the first call.
+    ///
+    /// - Returns: Its address, and what signals when the page tables have it.
+    /// - Throws: ENOSPC for a full space, and as a bind.
+    func address(
+        of buffer: BufferObject, handle: UInt32, pteKind: UInt8, for client: Client
+    ) throws(DeviceError) -> (address: UInt64, mapped: Fence) {
+        // The lock is held over the bind: a second thread must find both or nothing.
+        try state.withLock { state throws(DeviceError) in
+            if let placed = state.placed[handle] {
+                return (placed.addresses.lowerBound, placed.mapped)
+            }
+            let alignment: UInt64 =
+                buffer.size >= 2 << 20 ? 2 << 20 : buffer.size >= 64 << 10 ? 64 << 10 : frameSize
+            guard let addresses = state.holes.take(buffer.size, alignment: alignment) else {
+                throw .invalid("the address space has no hole of \(buffer.size) bytes")
+            }
+            var operation = BindOperation(
+                .map, address: addresses.lowerBound, range: buffer.size, buffer: buffer)
+            operation.pteKind = pteKind
+            do throws(DeviceError) {
+                let fence = try client.bind([operation], in: vm, inFences: [], outPoints: [])
+                state.placed[handle] = Placed(addresses: addresses, mapped: fence)
+                return (addresses.lowerBound, fence)
+            } catch {
+                state.holes.give(addresses)
+                throw error
+            }
+        }
+    }
+
+    /// Unmaps the buffer of a handle that is about to be closed, behind the jobs that use it.
+    func remove(_ buffer: BufferObject, handle: UInt32, for client: Client) {
+        state.withLock { state in
+            guard let placed = state.placed.removeValue(forKey: handle) else { return }
+            let range = placed.addresses
+            let operation = BindOperation(
+                .unmap, address: range.lowerBound, range: range.upperBound - range.lowerBound)
+            // Refused only by a VM that will execute nothing any more.
+            _ = try? client.bind(
+                [operation], in: vm, inFences: buffer.reservation.fences(.bookkeep),
+                outPoints: [])
+            state.holes.give(range)
+        }
+    }
+}
+
+extension LockClass {
+    /// A legacy space's addresses; held over binds, so it is taken before everything of a client's.
+    static let legacySpace = LockClass("legacy-space", rank: 14, signallingSafe: false)
+}
