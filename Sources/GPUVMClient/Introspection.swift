@@ -17,6 +17,23 @@ extension Connection {
         try call(Request(.drmInfo), reply: gpuvm_drm_info_reply.self)
     }
 
+    /// What has been done for open files of the DRM shim since the daemon's start, name by name.
+    ///
+    /// - Parameter client: The id of the open file; nil for all.
+    /// - Throws: ENOENT; EOPNOTSUPP from a daemon of protocol 1.1 or older.
+    public func drmCounts(
+        ofClient client: UInt32? = nil
+    ) throws(ClientError) -> [gpuvm_drm_count_record] {
+        try list(.drmCounts, of: gpuvm_drm_count_record.self, handle: client ?? 0)
+    }
+
+    /// The open files of the DRM shim, and the last of those that were closed.
+    ///
+    /// - Throws: EOPNOTSUPP from a daemon of protocol 1.1 or older.
+    public func drmFiles() throws(ClientError) -> [gpuvm_drm_file_record] {
+        try list(.drmFileList, of: gpuvm_drm_file_record.self)
+    }
+
     /// How much memory of which kind is used, and what pressure has led to.
     ///
     /// - Throws: EOPNOTSUPP from a daemon of protocol 1.0.
@@ -49,6 +66,14 @@ extension Connection {
     /// - Throws: ENOENT.
     public func mappings(ofVM vm: UInt32) throws(ClientError) -> [gpuvm_va_record] {
         try list(.vmShow, of: gpuvm_va_record.self, handle: vm)
+    }
+
+    /// The sparse regions of a VM by address: where whatever is not mapped reads zero.
+    ///
+    /// - Parameter vm: The device-wide id, as in ``vms()``.
+    /// - Throws: ENOENT; EOPNOTSUPP from a daemon of protocol 1.1 or older.
+    public func sparseRegions(ofVM vm: UInt32) throws(ClientError) -> [gpuvm_va_range] {
+        try list(.vmSparse, of: gpuvm_va_range.self, handle: vm)
     }
 
     /// How the MMU translates `address`, level by level.

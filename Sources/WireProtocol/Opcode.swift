@@ -41,6 +41,10 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
     case memoryInfo = 104
     case boList = 105
     case drmInfo = 106
+    case drmCounts = 110
+    case drmFileList = 111
+    case vmSparse = 112
+    case vmTables = 113
 
     /// The shape of one direction's message.
     public struct Shape: Equatable, Sendable {
@@ -105,11 +109,13 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
         case .syncobjEventfd: (.fixed(gpuvm_syncobj_eventfd.self, fds: 1...1), .empty)
 
         case .status: (.empty, .fixed(gpuvm_status_reply.self))
-        case .clientList, .vmList, .vmShow, .faultList, .queueList, .boList:
+        case .clientList, .vmList, .vmShow, .faultList, .queueList, .boList, .drmCounts,
+            .drmFileList, .vmSparse:
             (.fixed(gpuvm_page.self), .arrays(gpuvm_page_reply.self))
         case .memoryInfo: (.empty, .fixed(gpuvm_memory_info_reply.self))
         case .drmInfo: (.empty, .fixed(gpuvm_drm_info_reply.self))
         case .vmWalk: (.fixed(gpuvm_vm_walk.self), .fixed(gpuvm_vm_walk_reply.self))
+        case .vmTables: (.fixed(gpuvm_vm_tables.self), .arrays(gpuvm_vm_tables_reply.self))
         case .fenceInfo: (.fixed(gpuvm_fence_info.self), .fixed(gpuvm_fence_info_reply.self))
         }
     }
@@ -152,6 +158,10 @@ extension Opcode: CustomStringConvertible {
         case .queueList: "QUEUE_LIST"
         case .memoryInfo: "MEMORY_INFO"
         case .drmInfo: "DRM_INFO"
+        case .drmCounts: "DRM_COUNTS"
+        case .drmFileList: "DRM_FILE_LIST"
+        case .vmSparse: "VM_SPARSE"
+        case .vmTables: "VM_TABLES"
         case .boList: "BO_LIST"
         }
     }

@@ -9,7 +9,7 @@ import WireProtocol
     @Test func helloSaysWhatTheDeviceIs() throws {
         let daemon = try TestDaemon { $0.device.copyEngines = 3 }
         let server = try daemon.connect().server
-        #expect(server.major == 1 && server.minor == 1)
+        #expect(server.major == 1 && server.minor == 2)
         #expect(server.vramBytes == 64 << 20)
         #expect(server.systemBytes == 256 << 20)
         #expect(server.vaBits == 48)

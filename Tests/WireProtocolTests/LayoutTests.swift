@@ -19,7 +19,9 @@ import WireProtocol
             (.vmShow, GPUVM_VM_SHOW), (.vmWalk, GPUVM_VM_WALK), (.fenceInfo, GPUVM_FENCE_INFO),
             (.faultList, GPUVM_FAULT_LIST), (.queueList, GPUVM_QUEUE_LIST),
             (.memoryInfo, GPUVM_MEMORY_INFO), (.boList, GPUVM_BO_LIST),
-            (.drmInfo, GPUVM_DRM_INFO),
+            (.drmInfo, GPUVM_DRM_INFO), (.drmCounts, GPUVM_DRM_COUNTS),
+            (.drmFileList, GPUVM_DRM_FILE_LIST), (.vmSparse, GPUVM_VM_SPARSE),
+            (.vmTables, GPUVM_VM_TABLES),
         ]
         #expect(header.count == Opcode.allCases.count)
         for (opcode, number) in header {
@@ -64,13 +66,16 @@ import WireProtocol
             ("queue", MemoryLayout<gpuvm_queue_record>.stride, 64),
         ]
         for (name, stride, bytes) in records { #expect(stride == bytes, "\(name)") }
-        // 1.1 adds these.
+        // 1.1 and 1.2 add these.
         #expect(
-            Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [.memoryInfo, .boList, .drmInfo])
+            Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [
+                .memoryInfo, .boList, .drmInfo, .drmCounts, .drmFileList, .vmSparse, .vmTables,
+            ])
+        #expect(MemoryLayout<gpuvm_table_entry>.stride == 32)
         #expect(Opcode.drmInfo.shapes.reply.fixedBytes == 128)
         #expect(Opcode.memoryInfo.shapes.reply.fixedBytes == 128)
         #expect(MemoryLayout<gpuvm_bo_record>.stride == 120)
-        #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 1)
+        #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 2)
     }
 
     /// Bits of one field must not mean two things.

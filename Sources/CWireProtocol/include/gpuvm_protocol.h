@@ -29,7 +29,7 @@
 
 #define GPUVM_PROTOCOL_MAGIC 0x314d5647u  // "GVM1"
 #define GPUVM_PROTOCOL_MAJOR 1u
-#define GPUVM_PROTOCOL_MINOR 1u
+#define GPUVM_PROTOCOL_MINOR 2u
 
 #define GPUVM_MAX_INLINE 65536u
 #define GPUVM_MAX_EXTERNAL (16u << 20)
@@ -94,6 +94,10 @@ enum gpuvm_opcode {
     GPUVM_MEMORY_INFO = 104,  // no struct; since 1.1
     GPUVM_BO_LIST = 105,  // gpuvm_page; gpuvm_bo_record[]; since 1.1
     GPUVM_DRM_INFO = 106,  // no struct; since 1.1: what open files of the DRM shim have done
+    GPUVM_DRM_COUNTS = 110,     // gpuvm_page; gpuvm_drm_count_record[]; since 1.2
+    GPUVM_DRM_FILE_LIST = 111,  // gpuvm_page; gpuvm_drm_file_record[]; since 1.2
+    GPUVM_VM_SPARSE = 112,      // gpuvm_page; gpuvm_va_range[]: a VM's sparse regions; since 1.2
+    GPUVM_VM_TABLES = 113,      // a VM's page tables, raw; since 1.2
 };
 
 // MARK: HELLO
@@ -389,7 +393,7 @@ struct gpuvm_status_reply {
 
 // Lists are paged: give the cursor of the last reply (0 first) until it comes back 0.
 struct gpuvm_page {
-    uint32_t handle;  // VM_SHOW: the VM's device-wide id; 0 otherwise
+    uint32_t handle;  // VM_SHOW, VM_SPARSE: the VM's device-wide id; DRM_COUNTS: a client's id, 0: all
     uint32_t flags;   // 0
     uint64_t cursor;
 };
@@ -434,6 +438,10 @@ struct gpuvm_va_record {
     uint32_t placement;  // where the object is now
     char name[GPUVM_NAME_BYTES];
 };
+// Where whatever is not mapped reads zero and drops writes. Since 1.2.
+struct gpuvm_va_range {
+    uint64_t address, range;
+};
 struct gpuvm_vm_walk {
     uint32_t vm;  // device-wide id
     uint32_t reserved;
@@ -459,6 +467,41 @@ struct gpuvm_vm_walk_reply {
     uint32_t placement;  // of physical_address: GPUVM_PLACE_*
     struct gpuvm_walk_level levels[GPUVM_WALK_MAX_LEVELS];
 };
+// The entries of a VM's page tables, to be decoded by the hardware's documentation: all that are not
+// zero, by ascending first address and at one address from the root down; or, with
+// GPUVM_TABLES_ON_WAY, all that a walk for one address may read, zero or not. Since 1.2.
+struct gpuvm_vm_tables {
+    uint32_t vm;       // device-wide id
+    uint32_t flags;    // GPUVM_TABLES_*
+    uint64_t address;  // ON_WAY: the address; else the cursor of the last reply, 0 first
+};
+#define GPUVM_TABLES_ON_WAY 0x1u
+enum gpuvm_table_format {
+    GPUVM_TABLE_GENERIC48 = 0,  // 9 index bits a level; gpuvmd's own
+    GPUVM_TABLE_GP100 = 1,      // NVIDIA's NV_MMU_VER2, since GP100
+};
+// Followed by: gpuvm_table_entry[count].
+struct gpuvm_vm_tables_reply {
+    uint32_t count;
+    uint32_t format;        // enum gpuvm_table_format
+    uint64_t cursor;        // 0: nothing follows
+    uint64_t root_address;  // physical address of the root table
+    uint64_t vram_base;     // physical address 0 of NVIDIA's ADDRESS_VID fields
+};
+// Of the two tables that a PDE0 has; its first word, and what maps all of its 2 MiB, is of the big one.
+enum gpuvm_table_part {
+    GPUVM_TABLE_WHOLE = 0,
+    GPUVM_TABLE_BIG = 1,
+    GPUVM_TABLE_SMALL = 2,
+};
+struct gpuvm_table_entry {
+    uint64_t address;  // the first virtual address that it is for
+    uint64_t table;    // physical address of its table
+    uint64_t entry;    // raw
+    uint32_t index;    // in the table
+    uint16_t level;    // of the table: 3 (GP100: 4) = root … 0
+    uint16_t part;     // enum gpuvm_table_part
+};
 struct gpuvm_fence_info {
     uint64_t context, sequence;
 };
@@ -478,7 +521,22 @@ enum gpuvm_fault_reason {
     GPUVM_FAULT_MACHINE_CHECK = 3,  // the frame has no owner
     GPUVM_FAULT_VM_CLOSED = 4,
     GPUVM_FAULT_BAD_COMMAND = 5,
+    // Since 1.2. No access failed: what these say in the record's fields is below.
+    GPUVM_FAULT_MISSING_BARRIER = 6,
+    GPUVM_FAULT_BIND_REFUSED = 7,
 };
+// MISSING_BARRIER: two copies of one job reach the same bytes, and nothing orders them. address and
+// last_op_range are those bytes, command_address is the later copy's method header, last_op_address
+// the earlier one's, detail what they do, access what the later one does. It ended no job, unless the
+// daemon is configured to.
+enum gpuvm_hazard {
+    GPUVM_HAZARD_READ_AFTER_WRITE = 1,
+    GPUVM_HAZARD_WRITE_AFTER_WRITE = 2,
+    GPUVM_HAZARD_WRITE_AFTER_READ = 3,
+};
+// BIND_REFUSED: a DRM driver's request for a bind, answered with the errno in detail. last_op_kind,
+// last_op_address, last_op_range and above are the operation as it was asked for, command_address is
+// the size of its BO in bytes, 0 for none; no queue, no engine.
 struct gpuvm_fault_record {
     uint64_t id, timestamp;
     uint32_t vm, queue, client_id, engine_instance;
@@ -491,12 +549,16 @@ struct gpuvm_fault_record {
     struct gpuvm_mapping below, above;  // the nearest mappings on both sides
     uint64_t last_op_time;  // the last operation that touched the address
     uint32_t last_op_kind;  // enum gpuvm_bind_op_kind
-    uint32_t reserved;
+    uint32_t detail;        // see MISSING_BARRIER and BIND_REFUSED; 0 otherwise
     uint64_t last_op_address, last_op_range;
 };
 #define GPUVM_FAULT_HAS_BELOW 0x1u
 #define GPUVM_FAULT_HAS_ABOVE 0x2u
 #define GPUVM_FAULT_HAS_LAST_OP 0x4u
+// Of a missing barrier, since 1.2: the hardware carries these copies out in order all the same; not
+// all copies of the job were compared.
+#define GPUVM_FAULT_IS_ORDERED 0x8u
+#define GPUVM_FAULT_IS_INCOMPLETE 0x10u
 struct gpuvm_queue_record {
     uint32_t id, vm, client_id;
     uint16_t engine_class, engine_instance;
@@ -518,7 +580,43 @@ struct gpuvm_drm_info_reply {
     uint64_t bind_operations, pushes;
     uint64_t jobs, failed_jobs, faults;  // of all clients
     uint64_t bytes_read, bytes_written;  // through the MMUs
-    uint64_t reserved[2];
+    // Copies that a barrier is missing before, recorded or not, and refused binds; since 1.2.
+    uint64_t missing_barriers, refused_binds;
+};
+// What has been done for open files of the DRM shim since the daemon's start, name by name. Since 1.2.
+enum gpuvm_drm_count_kind {
+    GPUVM_DRM_COUNT_IOCTL = 1,    // number: _IOC_TYPE << 8 | _IOC_NR; error: what was answered
+    GPUVM_DRM_COUNT_ASKED = 2,    // operations of VM_BIND as they were asked for
+    GPUVM_DRM_COUNT_DONE = 3,     // number: enum gpuvm_drm_operation; what the VMs made of them
+    GPUVM_DRM_COUNT_REFUSED = 4,  // number: class << 16 | method; that no engine carries out
+};
+// The first are those of enum gpuvm_op_kind.
+enum gpuvm_drm_operation {
+    GPUVM_DRM_MAP = 0,
+    GPUVM_DRM_REMAP = 1,
+    GPUVM_DRM_UNMAP = 2,
+    GPUVM_DRM_SPARSE_MAP = 0x100,
+    GPUVM_DRM_SPARSE_UNMAP = 0x101,
+};
+// For one client: IOCTL and REFUSED. ASKED and DONE are the whole device's, DONE with the binds of
+// native clients and the driver's own; binds of VMs in immediate mode are not in it.
+struct gpuvm_drm_count_record {
+    uint32_t kind;    // enum gpuvm_drm_count_kind
+    uint32_t number;  // ~0: all that there was no room to tell apart
+    int32_t error;    // positive errno; 0: success
+    uint32_t reserved;
+    uint64_t count;
+    char name[GPUVM_NAME_BYTES];
+};
+// Open files of the DRM shim, and the last of those that were closed.
+struct gpuvm_drm_file_record {
+    uint32_t client_id;
+    int32_t pid;      // of who opened it
+    uint32_t uid;
+    uint32_t reserved;
+    uint64_t opened, closed;  // CLOCK_MONOTONIC ns; 0: it is open
+    uint64_t ioctls, failed;
+    char name[GPUVM_NAME_BYTES];  // of the program
 };
 struct gpuvm_memory_info_reply {
     struct gpuvm_memory_region vram, system;

@@ -16,6 +16,7 @@ final class DRMOpenFile: Sendable {
 
     let file: NouveauFile
     let server: SessionServer
+    let ledger: CallLedger
     let logger: Logger
 
     private struct State {
@@ -27,17 +28,30 @@ final class DRMOpenFile: Sendable {
     private let state = Guarded(.daemon, State())
     private let changed = Condition()
 
-    init(_ file: NouveauFile, counters server: SessionServer, logger: Logger) {
+    init(_ file: NouveauFile, server: SessionServer, ledger: CallLedger, logger: Logger) {
         self.file = file
         self.server = server
+        self.ledger = ledger
         self.logger = logger
     }
 
     /// The number of streams.
     var streamCount: Int { state.withLock { $0.streams.count } }
 
+    /// Carries an ioctl out: one of the node's, or one on a descriptor that such a file gave out.
+    func ioctl(
+        _ call: IoctlCall, completion: @escaping @Sendable (IoctlReply) -> Void
+    ) -> PendingIoctl? {
+        guard call.request.isDRM else {
+            return DescriptorCalls(file.shared, client: file.client)
+                .ioctl(call, completion: completion)
+        }
+        return file.ioctl(call, completion: completion)
+    }
+
     /// Takes streams until the connection ends, then releases everything.
     func serve(_ session: Session, _ buffer: borrowing MessageBuffer) {
+        server.observers.trace?.note(.open(file.client, Runtime.now()))
         do throws(WireError) {
             while let received = try session.socket.receive(into: buffer) {
                 try accept(received)
@@ -46,6 +60,8 @@ final class DRMOpenFile: Sendable {
             logger.debug("open file lost", metadata: ["error": "\(error)"])
         }
         end()
+        server.files.close(file.client.id)
+        server.observers.trace?.note(.close(file.client.id, Runtime.now()))
     }
 
     private func accept(_ received: consuming ReceivedMessage) throws(WireError) {
@@ -98,6 +114,7 @@ final class DRMOpenFile: Sendable {
             return Array(state.streams.values)
         }
         for stream in streams { stream.cutOff() }
+        server.observers.pictures?.note(file.client)
         file.close()
         _ = state.wait(on: changed) { $0.streams.isEmpty ? true : nil }
     }

@@ -86,7 +86,10 @@ final class DRMStream: Sendable {
         let fds = message.takeFDs()
         let call = try IoctlMessage.decode(message, fds)
         let serial = message.serial
-        let pending = file.file.ioctl(call) { [self] reply in
+        let begun = Runtime.now()
+        file.server.observers.pictures?.noteBefore(call, of: file.file.client)
+        let pending = file.ioctl(call) { [self] reply in
+            note(call, reply, begun: begun)
             answer(serial, ioctlReply: reply)
         }
         // The call's descriptors were open so far; whoever needs one longer has a copy.
@@ -103,18 +106,35 @@ final class DRMStream: Sendable {
         var reader = message.reader
         let request: gpuvm_drm_mmap = try reader.read()
         var builder = ReplyBuilder(to: .mmap, serial: message.serial)
+        let begun = Runtime.now()
+        var result: Int32 = 0
         do throws(IoctlError) {
             let mapped = try file.file.map(offset: request.offset, length: request.length)
             builder.append(
                 gpuvm_drm_mmap_reply(offset: mapped.offset, result: 0, reserved: 0))
             builder.attach(borrowing: mapped.descriptor.rawValue, of: mapped.descriptor)
         } catch {
-            builder.append(gpuvm_drm_mmap_reply(offset: 0, result: -error.errno, reserved: 0))
+            result = -error.errno
+            builder.append(gpuvm_drm_mmap_reply(offset: 0, result: result, reserved: 0))
         }
+        file.server.observers.trace?.note(
+            .map(
+                file.file.client.id, offset: request.offset, bytes: request.length, begun,
+                Runtime.now(), result: result))
         answer(builder.finishInline())
     }
 
     // MARK: replies
+
+    /// Counts and records a call before it is answered, so that who has the answer finds it counted;
+    /// possibly on the signalling path.
+    private func note(_ call: IoctlCall, _ reply: IoctlReply, begun: UInt64) {
+        file.ledger.note(call.request, result: reply.result)
+        file.server.files.total.note(call.request, result: reply.result)
+        guard let trace = file.server.observers.trace else { return }
+        trace.note(
+            .ioctl(file.file.client.id, stream: id, call, reply, begun, Runtime.now()))
+    }
 
     private func answer(_ serial: UInt32, ioctlReply reply: IoctlReply) {
         do throws(WireError) {

@@ -16,6 +16,10 @@ extension Session {
         reply.jobs = status.execJobs + status.bindJobs
         reply.failed_jobs = status.failedJobs
         reply.faults = status.faults
+        reply.missing_barriers = server.nouveau.engines.reduce(0) {
+            $0 + $1.counters.missingBarriers
+        }
+        reply.refused_binds = status.refusedBinds
         reply.bytes_read = status.mmu.bytesRead
         reply.bytes_written = status.mmu.bytesWritten
         var builder = ReplyBuilder(to: .drmInfo, serial: message.serial)

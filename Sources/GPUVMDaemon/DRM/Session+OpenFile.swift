@@ -42,8 +42,9 @@ extension Session {
                 .protocolError,
                 "DRM_OPEN is not of protocol \(GPUVM_PROTOCOL_MAJOR), which the daemon speaks")
         }
-        let isRenderNode = request.node == GPUVM_DRM_RENDER.rawValue
-        guard isRenderNode || request.node == GPUVM_DRM_PRIMARY.rawValue else {
+        let isRenderNode = request.node != GPUVM_DRM_PRIMARY.rawValue
+        let nodes = [GPUVM_DRM_PRIMARY, GPUVM_DRM_RENDER, GPUVM_DRM_DESCRIPTORS]
+        guard nodes.contains(where: { $0.rawValue == request.node }) else {
             throw .invalid("there is no node of type \(request.node)")
         }
         let name = try WireName.decode(request.name)
@@ -64,6 +65,6 @@ extension Session {
         send(builder.finishInline())
         return DRMOpenFile(
             NouveauFile(server.nouveau, client: client, isRenderNode: isRenderNode),
-            counters: server, logger: logger)
+            server: server, ledger: server.files.open(client), logger: logger)
     }
 }

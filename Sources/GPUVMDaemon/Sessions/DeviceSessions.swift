@@ -9,14 +9,27 @@ public enum DeviceSessions {
     /// - Throws: `DeviceError` or `FencingError` when the host refuses memory, threads or
     ///   asynchronous I/O.
     public static func make(_ services: DaemonServices) throws -> any ConnectionHandler {
+        try make(services, observers: DRMObservers())
+    }
+
+    /// As ``make(_:)``, with somebody who watches the open files of the DRM shim.
+    public static func make(
+        _ services: DaemonServices, observers: DRMObservers
+    ) throws -> any ConnectionHandler {
         let logger = services.logger
-        let device = try Device(deviceConfiguration(services.configuration)) {
-            log($0, to: logger)
+        let files = DRMFileList()
+        var configuration = deviceConfiguration(services.configuration)
+        configuration.reportsJobs = observers.trace != nil
+        let device = try Device(configuration) { event in
+            if case .fault(let report) = event { files.note(report) }
+            observers.trace?.note(event)
+            log(event, to: logger)
         }
         return SessionServer(
             device: device, name: "gpuvmd \(DaemonVersion.string)", logger: logger,
             reactor: services.reactor, eventFDs: try EventFDSignaller(),
-            model: services.configuration.device.model.nouveau)
+            model: services.configuration.device.model.nouveau, files: files,
+            observers: observers)
     }
 
     /// The device's share of a daemon's configuration.
@@ -31,6 +44,7 @@ public enum DeviceSessions {
         device.bindWorkers = daemon.device.bindWorkers
         device.tlbEntries = daemon.device.tlbEntries
         device.jobTimeout = daemon.device.jobTimeout
+        device.hazards = daemon.device.hazards
         device.faultLogEntries = daemon.faultLog.entries
         device.quotas.bufferBytes = daemon.quotas.boBytes
         device.quotas.buffers = daemon.quotas.bos
@@ -48,8 +62,8 @@ public enum DeviceSessions {
     private static func log(_ event: DeviceEvent, to logger: Logger) {
         switch event {
         case .fault(let report):
-            logger.error(
-                "GPU fault: \(report)",
+            logger.log(
+                level: report.isFatal ? .error : .warning, "\(report.title): \(report)",
                 metadata: [
                     "client": "\(report.client)", "vm": "\(report.vm)", "queue": "\(report.queue)",
                 ])
@@ -57,6 +71,7 @@ public enum DeviceSessions {
             logger.error(
                 "a job exceeded its time-out; its queue is banned",
                 metadata: ["client": "\(client)", "vm": "\(vm)", "queue": "\(queue)"])
+        case .jobEnded: break
         case .vmBanned(let client, let vm, let errno):
             logger.error(
                 "an asynchronous bind failed; the VM is banned",

@@ -58,6 +58,10 @@ extension Session {
         case .queueList: try queueList(client, &message)
         case .memoryInfo: try memoryInfo(&message)
         case .drmInfo: drmInfo(&message)
+        case .drmCounts: try drmCounts(&message)
+        case .drmFileList: try drmFileList(client, &message)
+        case .vmSparse: try vmSparse(client, &message)
+        case .vmTables: try vmTables(client, &message)
         case .boList: try bufferList(client, &message)
         }
     }

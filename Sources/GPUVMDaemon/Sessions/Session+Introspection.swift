@@ -89,45 +89,12 @@ extension Session {
         let page = try readPage(message)
         return ListPage(
             visibleClients(client).flatMap(\.allVMs), after: page.cursor,
-            key: { UInt64($0.vm.id) }, record: { record($0.vm, $0.handle) }
+            key: { UInt64($0.vm.id) }, record: { VMRecords.vm($0.vm, handle: $0.handle) }
         ).reply(to: message)
     }
 
-    private func record(_ vm: DeviceVM, _ handle: UInt32) -> gpuvm_vm_record {
-        let report = vm.report()
-        var record = gpuvm_vm_record()
-        record.id = report.id
-        record.handle = handle
-        record.client_id = report.client
-        switch report.condition {
-        case .active: break
-        case .banned: record.flags = GPUVM_VM_BANNED
-        case .closed: record.flags = GPUVM_VM_CLOSED
-        }
-        if vm.flags.contains(.immediateMode) { record.flags |= GPUVM_VM_IS_IMMEDIATE }
-        if vm.flags.contains(.weakReferences) { record.flags |= GPUVM_VM_IS_WEAK }
-        record.start = report.start
-        record.range = report.range
-        record.reserved_start = report.reservedStart
-        record.reserved_range = report.reservedRange
-        record.mappings = UInt64(report.mappings)
-        record.mapped_bytes = report.mappedBytes
-        record.objects = UInt64(report.objects)
-        record.table_pages = UInt64(report.tablePages)
-        record.root_address = report.rootAddress
-        record.leaves_4k = UInt64(report.leaves.memory[12] ?? 0)
-        record.leaves_64k = UInt64(report.leaves.memory[16] ?? 0)
-        record.leaves_2m = UInt64(report.leaves.memory[21] ?? 0)
-        record.leaves_1g = UInt64(report.leaves.memory[30] ?? 0)
-        record.leaves_null = UInt64(report.leaves.null.values.reduce(0, +))
-        record.pending_binds = UInt64(report.pendingBinds)
-        record.name = WireName.encode(report.name)
-        record.client = WireName.encode(report.clientName)
-        return record
-    }
-
     /// The VM with a device-wide id, if the client may look at it.
-    private func visibleVM(_ client: Client, _ id: UInt32) throws(WireError) -> DeviceVM {
+    func visibleVM(_ client: Client, _ id: UInt32) throws(WireError) -> DeviceVM {
         for one in visibleClients(client) {
             if let found = one.allVMs.first(where: { $0.vm.id == id }) { return found.vm }
         }
@@ -149,18 +116,7 @@ extension Session {
         head.cursor = mappings.count > limit ? mappings[limit].address : 0
         var builder = ReplyBuilder(to: .vmShow, serial: message.serial)
         builder.append(head)
-        builder.append(
-            contentsOf: mappings.prefix(limit).map { mapping in
-                var record = gpuvm_va_record()
-                record.address = mapping.address
-                record.range = mapping.range
-                record.offset = mapping.offset
-                record.object = mapping.buffer
-                record.flags = mapping.flags.rawValue
-                record.placement = mapping.placement?.rawValue ?? 0
-                record.name = WireName.encode(mapping.name)
-                return record
-            })
+        builder.append(contentsOf: mappings.prefix(limit).map { VMRecords.mapping($0) })
         return try builder.finish()
     }
 
@@ -250,8 +206,10 @@ extension Session {
         record.client_id = fault.client
         record.engine_instance = UInt32(fault.engine)
         record.address = fault.address
-        (record.access, record.reason, record.level) = wire(fault.failure)
-        record.command_address = fault.failure.command
+        if let failure = fault.failure {
+            (record.access, record.reason, record.level) = wire(failure)
+            record.command_address = failure.command
+        }
         if let below = fault.below {
             record.flags |= GPUVM_FAULT_HAS_BELOW
             record.below = wire(below, for: client)
@@ -267,7 +225,46 @@ extension Session {
             record.last_op_address = last.address
             record.last_op_range = last.range
         }
+        if let hazard = fault.failure?.hazard { describe(hazard, in: &record) }
+        if let refusal = fault.refusal { describe(refusal, in: &record, for: client) }
         return record
+    }
+
+    /// The fields that a missing barrier has of its own.
+    private func describe(_ hazard: CopyHazard, in record: inout gpuvm_fault_record) {
+        record.reason = GPUVM_FAULT_MISSING_BARRIER.rawValue
+        record.access =
+            hazard.kind == .readAfterWrite
+            ? GPUVM_ACCESS_READ.rawValue : GPUVM_ACCESS_WRITE.rawValue
+        record.detail =
+            switch hazard.kind {
+            case .readAfterWrite: GPUVM_HAZARD_READ_AFTER_WRITE.rawValue
+            case .writeAfterWrite: GPUVM_HAZARD_WRITE_AFTER_WRITE.rawValue
+            case .writeAfterRead: GPUVM_HAZARD_WRITE_AFTER_READ.rawValue
+            }
+        record.flags &= ~GPUVM_FAULT_HAS_LAST_OP
+        if hazard.isOrdered { record.flags |= GPUVM_FAULT_IS_ORDERED }
+        if hazard.isIncomplete { record.flags |= GPUVM_FAULT_IS_INCOMPLETE }
+        record.last_op_time = 0
+        record.last_op_kind = 0
+        record.last_op_address = hazard.earlier
+        record.last_op_range = hazard.bytes
+    }
+
+    /// The fields that a refused bind has of its own.
+    private func describe(
+        _ refusal: RefusedBind, in record: inout gpuvm_fault_record, for client: Client
+    ) {
+        record.reason = GPUVM_FAULT_BIND_REFUSED.rawValue
+        record.access = GPUVM_ACCESS_WRITE.rawValue
+        record.detail = UInt32(refusal.errno)
+        record.command_address = refusal.bufferBytes
+        record.flags &= ~(GPUVM_FAULT_HAS_LAST_OP | GPUVM_FAULT_HAS_ABOVE)
+        record.above = wire(refusal.mapping, for: client)
+        record.last_op_time = 0
+        record.last_op_kind = refusal.operation.kind.rawValue
+        record.last_op_address = refusal.operation.address
+        record.last_op_range = refusal.operation.range
     }
 
     private func wire(

@@ -20,6 +20,10 @@ public final class SessionServer: ConnectionHandler {
     let fenceFiles: FenceFDRegistry
     let eventFDs: EventFDSignaller
     let counters = Counters()
+    /// Open files of the DRM shim and what they came to.
+    let files: DRMFileList
+    /// Who watches them.
+    let observers: DRMObservers
     /// The device as open files of the DRM shim see it.
     public let nouveau: NouveauDevice
 
@@ -38,10 +42,22 @@ public final class SessionServer: ConnectionHandler {
     ///   - reactor: Watches the descriptors of exported fences.
     ///   - eventFDs: Signals clients' eventfds.
     ///   - model: What open files of the DRM shim take the device for.
-    public init(
+    public convenience init(
         device: Device, name: String, logger: Logger, reactor: Reactor,
         eventFDs: EventFDSignaller, model: NouveauModel = .tu104
     ) {
+        self.init(
+            device: device, name: name, logger: logger, reactor: reactor, eventFDs: eventFDs,
+            model: model, files: DRMFileList(), observers: DRMObservers())
+    }
+
+    init(
+        device: Device, name: String, logger: Logger, reactor: Reactor,
+        eventFDs: EventFDSignaller, model: NouveauModel, files: DRMFileList,
+        observers: DRMObservers
+    ) {
+        self.files = files
+        self.observers = observers
         self.device = device
         self.eventFDs = eventFDs
         self.name = name
