@@ -10,7 +10,7 @@ struct GPUVMCtl: ParsableCommand {
             The daemon's socket is the one of --socket, else of GPUVM_SOCKET, else \
             gpuvmd/gpuvmd.sock in XDG_RUNTIME_DIR, else /run/gpuvmd/gpuvmd.sock.
 
-            Exit status: 0 success, 1 the check or the request failed, 64 wrong usage, 69 no daemon \
+            Exit status (but of run, which passes on the program's): 0 success, 1 the check or the request failed, 64 wrong usage, 69 no daemon \
             can be reached.
             """,
         subcommands: [

@@ -7,7 +7,7 @@ import SystemPackage
 struct VMCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vm", abstract: "Looks at the GPU VMs.",
-        subcommands: [List.self, Show.self, Walk.self])
+        subcommands: [List.self, Show.self, Map.self, Walk.self, Dump.self])
 
     /// `gpuvmctl vm list`.
     struct List: ParsableCommand {
@@ -37,7 +37,9 @@ struct VMCommand: ParsableCommand {
         func run() throws {
             try options.run { connection throws(ClientError) in
                 let vm = try VMCommand.find(id, connection)
-                return VMReport.show(vm, try connection.mappings(ofVM: id))
+                return VMReport.show(
+                    vm, try connection.mappings(ofVM: id),
+                    sparse: try VMCommand.sparseRegions(id, connection))
             }
         }
     }
@@ -46,7 +48,11 @@ struct VMCommand: ParsableCommand {
     struct Walk: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "walk",
-            abstract: "Shows how a VM's page tables translate an address, level by level.")
+            abstract: "Shows how a VM's page tables translate an address, level by level.",
+            discussion: """
+                For a VM of the nouveau personality the entries are NVIDIA's, with the names and fields \
+                of NVIDIA's MMU documentation.
+                """)
 
         @Argument(help: "The VM's id, as in `vm list`.")
         var id: UInt32
@@ -58,11 +64,53 @@ struct VMCommand: ParsableCommand {
 
         func run() throws {
             try options.run { connection throws(ClientError) in
-                WalkReport.report(
-                    vm: id, address: address.value,
-                    try connection.walk(vm: id, address: address.value))
+                let walk = try connection.walk(vm: id, address: address.value)
+                return WalkReport.report(
+                    vm: id, address: address.value, walk, way: try way(connection))
             }
         }
+
+        /// A daemon of protocol 1.1 or older has the walk alone.
+        private func way(_ connection: Connection) throws(ClientError) -> PageTableDump? {
+            do throws(ClientError) {
+                return try connection.pageTables(ofVM: id, onWayTo: address.value)
+            } catch {
+                guard error.code == .notSupportedOnSocket || error.code == .notSupported else {
+                    throw error
+                }
+                return nil
+            }
+        }
+    }
+
+    /// `gpuvmctl vm dump ID`.
+    struct Dump: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "dump",
+            abstract: "Prints the entries of a VM's page tables, raw and taken apart.",
+            discussion: """
+                Every entry that is not zero: the first address that it is for, its place and its \
+                eight bytes. Those of a VM of the nouveau personality are NVIDIA's (NV_MMU_VER2 of \
+                GP100 and later), with NVIDIA's names of the fields.
+                """)
+
+        @Argument(help: "The VM's id, as in `vm list`.")
+        var id: UInt32
+
+        @OptionGroup var options: GlobalOptions
+
+        func run() throws {
+            try options.run { connection throws(ClientError) in
+                TableReport.dump(vm: id, try connection.pageTables(ofVM: id))
+            }
+        }
+    }
+
+    /// The sparse regions, which a daemon of protocol 1.1 does not tell.
+    static func sparseRegions(
+        _ id: UInt32, _ connection: Connection
+    ) throws(ClientError) -> [gpuvm_va_range] {
+        connection.server.minor >= 2 ? try connection.sparseRegions(ofVM: id) : []
     }
 
     static func find(

@@ -76,7 +76,7 @@ struct ChildProcess {
     }
 
     /// WIFEXITED, WEXITSTATUS and WTERMSIG, which are macros.
-    private static func decode(_ status: Int32) -> Exit {
+    static func decode(_ status: Int32) -> Exit {
         status & 0x7f == 0 ? .status((status >> 8) & 0xff) : .signal(status & 0x7f)
     }
 

@@ -38,7 +38,28 @@ enum Names {
         case GPUVM_FAULT_MACHINE_CHECK.rawValue: "machine check: the frame has no owner"
         case GPUVM_FAULT_VM_CLOSED.rawValue: "VM closed"
         case GPUVM_FAULT_BAD_COMMAND.rawValue: "bad command"
+        case GPUVM_FAULT_MISSING_BARRIER.rawValue: "missing barrier"
+        case GPUVM_FAULT_BIND_REFUSED.rawValue: "bind refused"
         default: "reason \(value)"
+        }
+    }
+
+    /// What is wrong between two copies.
+    static func hazard(_ value: UInt32) -> String {
+        switch value {
+        case GPUVM_HAZARD_READ_AFTER_WRITE.rawValue: "read after write"
+        case GPUVM_HAZARD_WRITE_AFTER_WRITE.rawValue: "write after write"
+        case GPUVM_HAZARD_WRITE_AFTER_READ.rawValue: "write after read"
+        default: "hazard \(value)"
+        }
+    }
+
+    /// What the later and the earlier copy of a hazard do.
+    static func hazardDeeds(_ value: UInt32) -> (later: String, earlier: String) {
+        switch value {
+        case GPUVM_HAZARD_READ_AFTER_WRITE.rawValue: ("reads", "writes")
+        case GPUVM_HAZARD_WRITE_AFTER_READ.rawValue: ("writes", "reads")
+        default: ("writes", "writes")
         }
     }
 

@@ -23,10 +23,23 @@ enum VMReport {
     }
 
     /// The layout of drm_debugfs_gpuva_info (drivers/gpu/drm/drm_debugfs.c), with two columns more.
-    static func show(_ vm: gpuvm_vm_record, _ mappings: [gpuvm_va_record]) -> Report {
+    static func show(
+        _ vm: gpuvm_vm_record, _ mappings: [gpuvm_va_record], sparse: [gpuvm_va_range] = []
+    ) -> Report {
         Report(
-            lines: header(vm) + [""] + table(mappings),
-            json: [("vm", json(vm)), ("mappings", .array(mappings.map { json($0) }))])
+            lines: header(vm) + sparse.map { region($0) } + [""] + table(mappings),
+            json: [
+                ("vm", json(vm)), ("sparse", .array(sparse.map { json($0) })),
+                ("mappings", .array(mappings.map { json($0) })),
+            ])
+    }
+
+    private static func region(_ range: gpuvm_va_range) -> String {
+        "Sparse region [\(hex16(range.address));\(hex16(range.address &+ range.range))]"
+    }
+
+    static func json(_ range: gpuvm_va_range) -> JSON {
+        .object([("address", .address(range.address)), ("range", .number(range.range))])
     }
 
     static func header(_ vm: gpuvm_vm_record) -> [String] {

@@ -1,13 +1,23 @@
 import CWireProtocol
+import GPUVMClient
 
 /// A page-table walk, from the root down.
 enum WalkReport {
+    /// - Parameter way: Every entry that the walk may read; nil from a daemon that does not say.
     static func report(
-        vm: UInt32, address: UInt64, _ walk: gpuvm_vm_walk_reply
+        vm: UInt32, address: UInt64, _ walk: gpuvm_vm_walk_reply, way: PageTableDump?
     ) -> Report {
-        Report(
-            lines: ["walk of \(hex16(address)) in VM \(vm)"] + lines(walk),
-            json: [("vm", .number(vm)), ("address", .address(address)), ("walk", json(walk))])
+        var lines = ["walk of \(hex16(address)) in VM \(vm)"]
+        if let way, TableReport.isNVIDIA(way) {
+            // The PDE0's two words and both tables' entries; the walk has only those that decided.
+            lines += TableReport.lines(way) + ["  -> " + result(walk)]
+        } else {
+            lines += Self.lines(walk)
+        }
+        return Report(
+            lines: lines,
+            json: [("vm", .number(vm)), ("address", .address(address)), ("walk", json(walk))]
+                + (way.map { TableReport.json($0) } ?? []))
     }
 
     static func lines(_ walk: gpuvm_vm_walk_reply) -> [String] {

@@ -1,8 +1,7 @@
 import ArgumentParser
-import CWireProtocol
-import GPUVMClient
+import GPUVMDaemon
 import Glibc
-import WireProtocol
+import Logging
 
 /// `gpuvmctl run`: starts an unmodified DRM program on the simulated GPU.
 struct RunCommand: ParsableCommand {
@@ -11,13 +10,18 @@ struct RunCommand: ParsableCommand {
         abstract: "Runs a program of DRM's (Vulkan drivers, libdrm tools) on the simulated GPU.",
         discussion: """
             The program is not changed: a preloaded library answers what it asks of /dev/dri and \
-            forwards its ioctls. Without --daemon a private daemon is started and ended with it. \
+            forwards its ioctls. Without --daemon a daemon of its own serves it, in this process, \
+            and ends with it; what that daemon has to warn of goes to standard error, or to --log. \
             Standard streams, exit status and signals are the program's own; at the end a summary \
-            says what the daemon did for it.
+            on standard error says what the daemon did for it.
+
+            Exit status: the program's, or its signal; 1 if --require-ioctls was not met, 64 wrong \
+            usage, 69 no daemon or no shim, 73 a file cannot be made, 126 and 127 the program \
+            cannot be started.
             """)
 
-    @Option(name: .long, help: "The GPU to be: tu104 or ad104. Of a private daemon.")
-    var device = "tu104"
+    @Option(name: .long, help: "The GPU to be: \(Self.models). Without it tu104, or --daemon's.")
+    var device: String?
 
     @Option(name: .long, help: "The socket of a running daemon.")
     var daemon: String?
@@ -28,6 +32,27 @@ struct RunCommand: ParsableCommand {
     @Option(name: .long, help: "Fail if the program had fewer ioctls served.")
     var requireIoctls: UInt64?
 
+    @Option(name: .long, help: "Write what happens to this file, a JSON object in each line.")
+    var trace: String?
+
+    @Flag(
+        name: .long,
+        help: "At the end, draw each VM's address space as it was with the most mappings.")
+    var picture = false
+
+    @Option(name: .long, help: "Write the summary to this file, as JSON.")
+    var summaryJson: String?
+
+    @Option(name: .long, help: "Append the log of the run's own daemon to this file.")
+    var log: String?
+
+    @Option(
+        name: .long, help: "What that log holds: \(Self.levels); without it warning and above.")
+    var logLevel: String?
+
+    @Option(name: .long, help: "The configuration of the run's own daemon, a YAML file.")
+    var config: String?
+
     @Flag(name: .long, help: "Explain each call that the shim answers, on standard error.")
     var debug = false
 
@@ -37,44 +62,46 @@ struct RunCommand: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.")
     var program: [String]
 
-    func run() throws {
-        let words = program.first == "--" ? Array(program.dropFirst()) : program
+    /// EX_CANTCREAT of sysexits.h.
+    static let cannotCreate = ExitCode(73)
+
+    private static var models: String {
+        GPUModel.allCases.map(\.rawValue).joined(separator: ", ")
+    }
+    private static var levels: String {
+        Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+    }
+
+    /// The program and its arguments.
+    var words: [String] {
+        program.first == "--" ? Array(program.dropFirst()) : program
+    }
+
+    func validate() throws {
         guard !words.isEmpty else { throw ValidationError("no program to run") }
-        // A terminal's interrupt is the program's; this process cleans up after it.
-        for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { signal(number, SIG_IGN) }
-        let launched: PrivateDaemon?
-        let exit: ChildProcess.Exit
-        let before: gpuvm_drm_info_reply
-        let after: gpuvm_drm_info_reply
-        do {
-            launched =
-                daemon == nil
-                ? try PrivateDaemon.start(configuration: "device:\n  model: \(device)\n") : nil
-            let socket = daemon ?? launched?.socketPath ?? ""
-            let connection = try Connection.connect(path: socket, name: "gpuvmctl run")
-            before = try connection.drmInfo()
-            let environment = try ShimEnvironment(socket: socket, explains: debug)
-            exit = try environment.launch(words, root: root).wait()
-            after = try connection.drmInfo()
-        } catch {
-            GlobalOptions.complain("\(error)")
-            throw GlobalOptions.unavailable
+        if let device, GPUModel(rawValue: device) == nil {
+            throw ValidationError("no GPU is called \(device): there are \(Self.models)")
         }
-        defer { launched?.stop() }
-        let summary = RunSummary(from: before, to: after)
-        if !quiet { GlobalOptions.complain(summary.text) }
-        if let requireIoctls, summary.ioctls < requireIoctls {
-            GlobalOptions.complain(
-                "only \(summary.ioctls) ioctls were served and \(requireIoctls) are required")
-            throw ExitCode(1)
+        if let logLevel, Logger.Level(rawValue: logLevel) == nil {
+            throw ValidationError("--log-level \(logLevel): it takes \(Self.levels)")
         }
-        switch exit {
-        case .status(0): return
-        case .status(let status): throw ExitCode(status)
-        case .signal(let number):
-            launched?.stop()
-            signal(number, SIG_DFL)
-            kill(getpid(), number)
+        guard daemon != nil else { return }
+        let own = [
+            ("--trace", trace != nil), ("--picture", picture), ("--log", log != nil),
+            ("--log-level", logLevel != nil), ("--config", config != nil),
+        ]
+        if let (name, _) = own.first(where: \.1) {
+            throw ValidationError(
+                """
+                \(name) is of the run's own daemon: with --daemon SOCKET nobody in this process \
+                sees what happens (`gpuvmctl vm map` draws the VMs of a running daemon)
+                """)
         }
+    }
+
+    func run() throws {
+        // Before any thread is there.
+        let relay = SignalRelay()
+        try ProgramRun(command: self, relay: relay).run()
     }
 }

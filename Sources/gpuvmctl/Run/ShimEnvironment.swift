@@ -38,22 +38,39 @@ struct ShimEnvironment {
     }
 
     /// Starts a program under the shim, in this root or in another one.
-    func launch(_ words: [String], root: String?) throws(WireError) -> ChildProcess {
-        var variables = ["GPUVM_SHIM_DEBUG=\(explains ? 1 : 0)"]
+    ///
+    /// - Parameter inherited: This process's environment.
+    func launch(
+        _ words: [String], root: String?, inherited: [String], _ rest: ProgramProcess.Inheritance
+    ) throws(WireError) -> ProgramProcess {
         guard let root else {
-            variables += [
-                "LD_PRELOAD=\(library)", "GPUVM_SOCKET=\(socket)", "GPUVM_SHIM_TREE=\(tree)",
-            ]
-            return try ChildProcess("/usr/bin/env", variables + words)
+            return try ProgramProcess(
+                words, environment: environment(from: inherited), rest)
         }
-        variables += [
+        let variables = [
             "LD_PRELOAD=\(Self.inside)/shim.so", "GPUVM_SOCKET=\(Self.inside)/socket",
-            "GPUVM_SHIM_TREE=\(Self.inside)/tree",
+            "GPUVM_SHIM_TREE=\(Self.inside)/tree", "GPUVM_SHIM_DEBUG=\(explains ? 1 : 0)",
         ]
-        return try ChildProcess(
-            "/usr/bin/unshare",
-            ["-m", "/bin/sh", "-c", Self.script, "sh", root, library, socket, tree]
-                + ["/usr/bin/env"] + variables + words)
+        return try ProgramProcess(
+            [
+                "/usr/bin/unshare", "-m", "/bin/sh", "-c", Self.script, "sh", root, library,
+                socket, tree, "/usr/bin/env",
+            ] + variables + words, environment: inherited, rest)
+    }
+
+    /// The inherited environment with what the shim reads; other preloaded libraries stay, after it.
+    private func environment(from inherited: [String]) -> [String] {
+        var preload = library
+        if let old = inherited.first(where: { $0.hasPrefix("LD_PRELOAD=") }) {
+            let others = old.dropFirst("LD_PRELOAD=".count)
+            if !others.isEmpty { preload += ":" + others }
+        }
+        let own = [
+            "LD_PRELOAD=\(preload)", "GPUVM_SOCKET=\(socket)", "GPUVM_SHIM_TREE=\(tree)",
+            "GPUVM_SHIM_DEBUG=\(explains ? 1 : 0)",
+        ]
+        let names = own.map { $0.prefix { $0 != "=" } + "=" }
+        return inherited.filter { entry in !names.contains { entry.hasPrefix($0) } } + own
     }
 
     /// Where the other root finds our files.

@@ -1,0 +1,230 @@
+import ArgumentParser
+import CWireProtocol
+import GPUVMClient
+import GPUVMDaemon
+import Glibc
+import Logging
+import WireProtocol
+
+/// One run of a program: its daemon, its files, and what is said at the end.
+///
+/// Threading: the process's main thread.
+struct ProgramRun {
+    private let command: RunCommand
+    private let relay: SignalRelay
+    private let inheritance: ProgramProcess.Inheritance
+
+    init(command: RunCommand, relay: SignalRelay) {
+        self.command = command
+        self.relay = relay
+        inheritance = ProgramProcess.Inheritance(mask: relay.originalMask)
+    }
+
+    /// Does it all; returns if the program ended with status 0.
+    ///
+    /// - Throws: `ExitCode`, having said why on standard error.
+    func run() throws {
+        let exit = try serve()
+        switch exit {
+        case .status(0): return
+        case .status(let status): throw ExitCode(status)
+        case .signal(let number):
+            SignalRelay.die(of: number)
+            throw ExitCode(128 + number)
+        }
+    }
+
+    /// The part during which a daemon of this process may live; it and its directory are gone
+    /// afterwards.
+    private func serve() throws -> ChildProcess.Exit {
+        let log = try output(command.log, appends: true)
+        let summaryFile = try output(command.summaryJson)
+        let trace = try makeTrace()
+        let pictures = command.picture ? AddressSpacePictures() : nil
+        let own = try makeDaemon(log, DRMObservers(trace: trace, pictures: pictures))
+        defer { own?.stop() }
+        let socket = own?.socketPath ?? command.daemon ?? ""
+        let connection = try connect(to: socket)
+        let before = try counters { () throws(ClientError) in try RunCounters(connection) }
+        try checkModel(before)
+        let exit = try start(on: socket)
+        let after = try counters { () throws(ClientError) in
+            try RunCounters.settled(
+                connection, since: before, patienceInMilliseconds: own == nil ? 200 : 2000)
+        }
+        connection.close()
+        own?.stop()
+
+        let summary = RunSummary(from: before, to: after)
+        let isTraced = finish(trace)
+        if let pictures { show(pictures) }
+        if !command.quiet { say(RunSummaryText.lines(summary)) }
+        do throws(WireError) {
+            let document = JSON.document(RunSummaryJSON.members(summary, exit: exit))
+            try summaryFile?.write(document.text + "\n")
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw ExitCode(1)
+        }
+        if let required = command.requireIoctls, summary.totals.ioctls < required {
+            GlobalOptions.complain(
+                "only \(summary.totals.ioctls) ioctls were served and \(required) are required")
+            throw ExitCode(1)
+        }
+        guard isTraced || exit != .status(0) else { throw ExitCode(1) }
+        return exit
+    }
+
+    // MARK: before
+
+    private func output(_ path: String?, appends: Bool = false) throws -> RunOutput? {
+        guard let path else { return nil }
+        do throws(WireError) {
+            return try RunOutput(path, appends: appends)
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw RunCommand.cannotCreate
+        }
+    }
+
+    private var model: GPUModel? { command.device.flatMap { GPUModel(rawValue: $0) } }
+
+    private func makeTrace() throws -> DRMTrace? {
+        guard let path = command.trace else { return nil }
+        do {
+            return try DRMTrace(path: path, device: (model ?? .tu104).rawValue)
+        } catch {
+            GlobalOptions.complain("\(path): the trace cannot be written: \(error)")
+            throw RunCommand.cannotCreate
+        }
+    }
+
+    private func makeDaemon(
+        _ log: RunOutput?, _ observers: DRMObservers
+    ) throws -> InProcessDaemon? {
+        guard command.daemon == nil else { return nil }
+        var configuration = DaemonConfiguration()
+        configuration.log.level = .warning
+        do {
+            if let file = command.config {
+                configuration = try ConfigurationLoader.load(file: file, environment: [:])
+                    .configuration
+            }
+            if let model { configuration.device.model = model }
+            if let level = command.logLevel.flatMap({ Logger.Level(rawValue: $0) }) {
+                configuration.log.level = level
+            }
+            return try InProcessDaemon(
+                configuration, log: log?.descriptor ?? STDERR_FILENO, observers: observers)
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw GlobalOptions.unavailable
+        }
+    }
+
+    private func connect(to socket: String) throws -> Connection {
+        do throws(ClientError) {
+            return try Connection.connect(path: socket, name: "gpuvmctl run")
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw GlobalOptions.unavailable
+        }
+    }
+
+    private func counters(
+        _ body: () throws(ClientError) -> RunCounters
+    ) throws -> RunCounters {
+        do throws(ClientError) {
+            return try body()
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw GlobalOptions.unavailable
+        }
+    }
+
+    /// A daemon that runs already is what it is.
+    private func checkModel(_ counters: RunCounters) throws {
+        let actual = Names.text(counters.info.model)
+        guard let model, model.rawValue != actual else { return }
+        GlobalOptions.complain(
+            "--device \(model.rawValue): the daemon at \(command.daemon ?? "") is a \(actual)")
+        throw ExitCode.validationFailure
+    }
+
+    // MARK: the program
+
+    private func start(on socket: String) throws -> ChildProcess.Exit {
+        let environment: ShimEnvironment
+        do throws(WireError) {
+            environment = try ShimEnvironment(socket: socket, explains: command.debug)
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw GlobalOptions.unavailable
+        }
+        let program: ProgramProcess
+        do throws(WireError) {
+            program = try environment.launch(
+                command.words, root: command.root, inherited: Self.environment, inheritance)
+        } catch {
+            GlobalOptions.complain("\(error)")
+            // As a shell says it.
+            throw ExitCode(error.code == .noSuchFileOrDirectory ? 127 : 126)
+        }
+        return relay.wait(for: program)
+    }
+
+    private static var environment: [String] {
+        var list: [String] = []
+        var entry = environ
+        while let text = entry.pointee {
+            list.append(String(cString: text))
+            entry += 1
+        }
+        return list
+    }
+
+    // MARK: after
+
+    /// - Returns: Whether the trace, if there is one, has everything.
+    private func finish(_ trace: DRMTrace?) -> Bool {
+        guard let result = trace?.finish(), let path = command.trace else { return true }
+        if let error = result.error {
+            GlobalOptions.complain(
+                """
+                \(path): the trace is not whole: \(error); \(result.dropped) events after \
+                \(result.written) are not in it
+                """)
+            return false
+        }
+        if result.dropped != 0 {
+            GlobalOptions.complain(
+                """
+                \(path): \(result.dropped) events came faster than they could be written and are \
+                not in the trace, which says where
+                """)
+        }
+        return true
+    }
+
+    private func show(_ pictures: AddressSpacePictures) {
+        let style = TerminalStyle.standardError
+        let width = TerminalStyle.width(of: STDERR_FILENO)
+        for picture in pictures.pictures {
+            let drawn = AddressSpaceReport.picture(
+                picture.vm, picture.mappings, sparse: picture.sparse, width: width)
+            say(AddressSpaceReport.lines(drawn, style: style))
+        }
+        if pictures.leftOut != 0 { say(["  and \(pictures.leftOut) VMs more"]) }
+    }
+
+    /// Writes lines to standard error; nobody is left to be told when it is closed.
+    private func say(_ lines: [String]) {
+        let text = Array((lines.joined(separator: "\n") + "\n").utf8)
+        var rest = text[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+            guard count > 0 || errno == EINTR else { return }
+            rest = rest.dropFirst(max(0, count))
+        }
+    }
+}
