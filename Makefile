@@ -3,28 +3,37 @@
 
 SWIFT ?= swift
 # What a Debian 12 machine with a Swift tool chain may lack: a C library to link against, and git
-# for SwiftPM.
+# for SwiftPM; for tests, programs that the shim must not disturb, and libdrm.
 PACKAGES := git libc6-dev libstdc++-12-dev
+TEST_PACKAGES := python3 strace gdb libdrm2
 BUILD := $(SWIFT) build --quiet
 VECTORS := Tests/GPUVMCoreTests/Vectors
 # The thread sanitizer's link step needs lld: gold warns or crashes.
 TSAN := --sanitize=thread --scratch-path .build-tsan -Xswiftc -use-ld=lld
 
-.PHONY: run test ci lint shim test-tsan test-seeds test-mutants test-vulkan test-vulkan-next \
-  test-vulkan-program debootstrap packages docs clean
+.PHONY: run run-vulkan test ci lint shim test-tsan test-seeds test-mutants test-vulkan \
+  test-vulkan-next test-vulkan-program test-kernel bench-vulkan debootstrap packages docs clean
 
 run: packages
 	@echo "== build (release)"
 	@$(BUILD) -c release --product gpuvmd
 	@$(BUILD) -c release --product gpuvmctl
+	@$(BUILD) -c release --product gpuvm-drm-shim
 	@echo "== the recorded kernel scenarios, through the core"
 	@.build/release/gpuvmctl vectors check $(VECTORS)
 	@echo "== the main job: a client process, a daemon, a simulated GPU"
 	@.build/release/gpuvmctl demo
 	@echo "== memory under pressure: three clients, VRAM over-committed four times"
 	@.build/release/gpuvmctl demo --pressure --seconds 5
+	@echo "== a Vulkan driver, where NVK is at hand"
+	@Tests/run-vulkan-picture --if-at-hand
 	@echo "run: PASS"
 
+# A Vulkan program on Mesa's NVK: the device, a picture of its address space, what was done for it.
+run-vulkan: packages debootstrap
+	@Tests/run-vulkan-picture
+
+test: PACKAGES += $(TEST_PACKAGES)
 test: packages lint
 	@echo "== build (debug, with tests)"
 	@$(BUILD) --build-tests
@@ -32,7 +41,7 @@ test: packages lint
 	@Tests/run-tests
 	@echo "test: PASS"
 
-ci: test test-tsan test-seeds test-mutants
+ci: test test-tsan test-seeds test-mutants test-vulkan-program test-vulkan test-vulkan-next
 	@$(MAKE) --no-print-directory run
 	@echo "ci: PASS"
 
@@ -61,6 +70,14 @@ test-vulkan-next: packages debootstrap
 # executes nothing: it must pass on the one and fail on the other.
 test-vulkan-program: packages debootstrap
 	@Tests/run-vulkan-lavapipe trixie
+
+# How fast: binds beside Mesa's CPU driver, copies beside memcpy, as ratios taken in one run.
+bench-vulkan: packages debootstrap
+	@Tests/run-vulkan-benchmark
+
+# The probe of the shim's tests on a real kernel under QEMU: what it expects is what Linux answers.
+test-kernel: packages
+	@Tests/run-on-kernel
 
 debootstrap:
 	@command -v debootstrap >/dev/null && command -v zstd >/dev/null || { \

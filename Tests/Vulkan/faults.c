@@ -1,5 +1,5 @@
 // What no program may do, and lavapipe lets pass or dies of: a driver with an MMU behind it loses
-// the device. They run only if they are named.
+// the device, or is told of it. They run only if they are named.
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,7 +66,25 @@ static void bind_case(struct gpu *gpu) {
     pass();
 }
 
+// A copy of what another copy may still be writing. Its bytes are undefined and not looked at; hardware
+// and simulations that copy in order go on, and what they say about it is for the caller to see.
+static void barrier_case(struct gpu *gpu) {
+    enum { SIZE = 4096 };
+    struct buffer from = buffer_create(gpu, SIZE, HOST), middle = buffer_create(gpu, SIZE, LOCAL),
+                  to = buffer_create(gpu, SIZE, HOST);
+    struct commands commands = commands_begin(gpu, gpu->mover);
+    copy(commands.buffer, from.handle, 0, middle.handle, 0, SIZE);
+    copy(commands.buffer, middle.handle, SIZE / 4, to.handle, 0, SIZE / 2);
+    barrier_to_host(commands.buffer);
+    commands_run(&commands);
+    buffer_destroy(gpu, &from);
+    buffer_destroy(gpu, &middle);
+    buffer_destroy(gpu, &to);
+    pass();
+}
+
 const struct test_case fault_cases[] = {
+    {"fault-barrier", "a copy reads what another one writes, without a barrier", barrier_case, true},
     {"fault-freed-memory", "a copy from freed memory loses the device", freed_case, true},
     {"fault-bind", "a bind behind its memory's end loses the device", bind_case, true},
     {0},
