@@ -159,9 +159,14 @@ void barrier_to_host(VkCommandBuffer buffer) {
 
 void copy(VkCommandBuffer buffer, VkBuffer from, VkDeviceSize from_offset, VkBuffer to,
           VkDeviceSize to_offset, VkDeviceSize size) {
+    copy_record(buffer, from, from_offset, to, to_offset, size);
+    moved(size);
+}
+
+void copy_record(VkCommandBuffer buffer, VkBuffer from, VkDeviceSize from_offset, VkBuffer to,
+                 VkDeviceSize to_offset, VkDeviceSize size) {
     const VkBufferCopy region = {from_offset, to_offset, size};
     vkCmdCopyBuffer(buffer, from, to, 1, &region);
-    moved(size);
 }
 
 void expect_buffer(const struct gpu *gpu, VkBuffer buffer, const uint8_t *expected,

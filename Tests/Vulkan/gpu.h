@@ -113,6 +113,9 @@ void barrier_to_host(VkCommandBuffer buffer);
 // vkCmdCopyBuffer of one region, counted.
 void copy(VkCommandBuffer buffer, VkBuffer from, VkDeviceSize from_offset, VkBuffer to,
           VkDeviceSize to_offset, VkDeviceSize size);
+// The same of a command that may never be submitted: it counts nothing.
+void copy_record(VkCommandBuffer buffer, VkBuffer from, VkDeviceSize from_offset, VkBuffer to,
+                 VkDeviceSize to_offset, VkDeviceSize size);
 // Reads a buffer through the device and compares.
 void expect_buffer(const struct gpu *gpu, VkBuffer buffer, const uint8_t *expected,
                    VkDeviceSize size, const char *what);

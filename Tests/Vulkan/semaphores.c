@@ -26,8 +26,8 @@ static struct row *row_create(struct gpu *gpu, struct queue *const *queues, unsi
     for (unsigned i = 0; i < STEPS; i++) {
         row->commands[i] = commands_begin(gpu, queues[i % queue_count]);
         barrier(row->commands[i].buffer);
-        copy(row->commands[i].buffer, row->buffers[i].handle, 0, row->buffers[i + 1].handle, 0,
-             SIZE);
+        copy_record(row->commands[i].buffer, row->buffers[i].handle, 0,
+                    row->buffers[i + 1].handle, 0, SIZE);
         barrier_to_host(row->commands[i].buffer);
         commands_end(&row->commands[i]);
     }
@@ -37,6 +37,7 @@ static struct row *row_create(struct gpu *gpu, struct queue *const *queues, unsi
 static void row_submit(struct row *row, unsigned step, const struct point *wait,
                        const struct point *signal, VkFence fence) {
     queue_submit(row->commands[step].queue, row->commands[step].buffer, wait, signal, fence);
+    moved(SIZE);
 }
 
 // The first `done` steps have run and no other.
@@ -278,6 +279,7 @@ static void fan_case(struct gpu *gpu) {
          .pCommandBufferInfos = &commands[1]},
     };
     VK(vkQueueSubmit2(gpu->mover->handle, 2, submits, fence));
+    moved(2 * SIZE);
     fence_wait(gpu, fence);
     row_expect(row, 2);
     for (unsigned i = 0; i < FAN; i++)
