@@ -31,7 +31,8 @@ int shim_copy_in(void *to, uintptr_t from, size_t bytes) {
         return 0;
     int saved = errno;
     struct iovec local = {to, bytes}, remote = {(void *)from, bytes};
-    long copied = syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0);
+    // The last of six goes by the stack: of an int, half would be what lay there, and no flags.
+    long copied = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
     int result = copied == (long)bytes ? 0 : -EFAULT;
     if (copied < 0 && errno != EFAULT)
         result = through_pipe(to, from, bytes);
@@ -42,7 +43,7 @@ int shim_copy_in(void *to, uintptr_t from, size_t bytes) {
 int shim_copy_out(uintptr_t to, const void *from, size_t bytes) {
     int saved = errno;
     struct iovec local = {(void *)from, bytes}, remote = {(void *)to, bytes};
-    long copied = syscall(SYS_process_vm_writev, getpid(), &local, 1, &remote, 1, 0);
+    long copied = syscall(SYS_process_vm_writev, getpid(), &local, 1UL, &remote, 1UL, 0UL);
     int result = copied == (long)bytes ? 0 : -EFAULT;
     if (copied < 0 && errno != EFAULT) {
         // A filter: then as any program writes.

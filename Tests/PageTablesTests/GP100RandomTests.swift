@@ -172,6 +172,78 @@ struct GP100RandomTests {
         #expect(fixture.sizes == [21: 4], "seed \(seed)")
         fixture.checkAccounting("seed \(seed)")
     }
+
+    @Test(
+        "maps written as one need no more than one, whatever they replace",
+        arguments: 1...20 as ClosedRange<UInt64>)
+    func continuedDemand(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        let fixture = try GP100Fixture(pages: 4096)
+        let base: UInt64 = 1 << 38 - 4 * miB
+        func extent(_ page: UInt64, _ frame: UInt64) -> PhysicalExtent {
+            PhysicalExtent(address: 16 * giB + (page ^ frame) * 4096, bytes: 4096)
+        }
+        // What is there before: nothing, small pages, or leaves that a page in them splits.
+        if seed % 3 == 1 {
+            for page in 0..<2048 as Range<UInt64> where random.chance(50) {
+                try fixture.map(base + page * 4096, to: 16 * giB + page * 4096, bytes: 4096)
+            }
+        } else if seed % 3 == 2 {
+            try fixture.map(base, to: 16 * giB, bytes: 8 * miB)
+        }
+        var demand = PageTableDemand(GP100PageTable.self)
+        if seed % 3 != 0 { demand.addReplacement() }
+        var reservation = fixture.pool.emptyReservation()
+        var runs: [Range<UInt64>] = []
+        var page: UInt64 = 0
+        while page < 2048 {
+            let end = min(2048, page + 1 + random.below(300))
+            for one in page..<end {
+                let needed = demand.addMap(
+                    address: base + one * 4096, range: 4096, isContinued: one > page)
+                reservation.absorb(try fixture.pool.reserve(needed))
+            }
+            runs.append(page..<end)
+            page = end + random.below(3)
+        }
+        // Two for each 2 MiB of each run, and the tables above, which are there once for all.
+        let spans = runs.reduce(0) { $0 + Int(($1.upperBound - 1) >> 9 - $1.lowerBound >> 9 + 1) }
+        #expect(reservation.count <= 2 * spans + 6, "seed \(seed)")
+        var retired = RetiredTables()
+        for run in runs {
+            let extents = run.map { extent($0, seed % 2 == 0 ? 0 : 1) }
+            fixture.table.map(
+                base + run.lowerBound * 4096, extents: extents,
+                using: &reservation, retiring: &retired)
+        }
+        fixture.pool.release(&retired)
+        _ = consume reservation
+        for run in runs {
+            for one in [run.lowerBound, run.upperBound - 1] {
+                #expect(
+                    fixture.table.walk(base + one * 4096).physical
+                        == extent(one, seed % 2 == 0 ? 0 : 1).address, "seed \(seed)")
+            }
+        }
+        fixture.checkAccounting("seed \(seed)")
+    }
+
+    @Test("a map that goes on with one that was shared pays for what it replaces")
+    func continuedReplacement() throws {
+        var demand = PageTableDemand(GP100PageTable.self)
+        // Two maps pay for what insertions into 2 MiB may take; a third one has it.
+        #expect(demand.addMap(address: 0, range: 4096) == 5)
+        #expect(demand.addMap(address: 8192, range: 4096) == 2)
+        #expect(demand.addMap(address: 16384, range: 4096) == 0)
+        demand.addReplacement()
+        #expect(demand.addMap(address: 20480, range: 4096, isContinued: true) == 2)
+        #expect(demand.addMap(address: 24576, range: 4096, isContinued: true) == 0)
+        #expect(demand.addMap(address: 40960, range: 4096) == 2)
+        // Into the next 2 MiB.
+        #expect(demand.addMap(address: 45056, range: 2 * miB, isContinued: true) == 2)
+        demand.addRemoval()
+        #expect(demand.addMap(address: 0, range: 4096) == 5)
+    }
 }
 
 extension Array {

@@ -67,18 +67,18 @@ extension Client {
         return bound.result
     }
 
-    private static let buffersCompared = 8
-
     /// Hard references on the buffers that the array maps, which live at least until they are mapped.
     ///
     /// - Throws: ENOENT for a buffer that has lost its last one.
     private func hold(_ operations: [BindOperation]) throws(DeviceError) -> [BufferObject] {
         var held: [BufferObject] = []
+        // Arrays name the same few buffers again and again.
+        var recent = InlineArray<8, ObjectIdentifier?>(repeating: nil)
         for index in operations.indices where operations[index].kind == .map {
-            // Arrays name the same few buffers again and again.
-            guard let buffer = operations[index].buffer,
-                !held.suffix(Self.buffersCompared).contains(where: { $0 === buffer })
-            else { continue }
+            guard let buffer = operations[index].buffer else { continue }
+            let identifier = ObjectIdentifier(buffer)
+            if recent.indices.contains(where: { recent[$0] == identifier }) { continue }
+            recent[held.count % recent.count] = identifier
             guard buffer.tryAcquireHardReference() else {
                 for buffer in held { buffer.releaseHardReference() }
                 throw .noSuch(.buffer, handle: handle(ofBufferWithID: buffer.id) ?? 0)

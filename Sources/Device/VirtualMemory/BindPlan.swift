@@ -15,6 +15,8 @@ struct BindPlan: ~Copyable {
     private(set) var extents: [PhysicalExtent] = []
     /// What the updates map, each at least once.
     private var mapped: [BufferObject] = []
+    /// The last of them.
+    private var recent = InlineArray<8, UnsafeMutableRawPointer?>(repeating: nil)
     private(set) var records: [ExecutedOperation] = []
     /// What operations on a whole buffer unmapped.
     private(set) var unmappedByBuffer: [VirtualRange] = []
@@ -51,12 +53,12 @@ struct BindPlan: ~Copyable {
     ///
     /// - Parameters:
     ///   - isSparse: Whether a sparse region lies under the operation's range.
-    ///   - sparse: All of the VM's.
+    ///   - sparse: All of the VM's; of no use to maps.
     /// - Throws: ``DeviceError/pageTables(_:)`` if the page-table memory cannot hold the worst that
     ///   this operation may need.
     mutating func collect(
         _ operation: BindStep, index: Int, records wanted: Bool, isSparse: Bool,
-        over sparse: @autoclosure () -> SparseRegions
+        over sparse: SparseRegions
     ) throws(DeviceError) {
         counts.add(ops)
         if operation.kind == .removeSparse { counts.sparseUnmaps += 1 }
@@ -72,8 +74,8 @@ struct BindPlan: ~Copyable {
         if !isInsertion { demand.addReplacement() }
         switch operation.kind {
         case .map:
-            guard let isEvicted = operation.ask({ $0.isEvicted }) else { return }
-            guard !isEvicted, let buffer = operation.buffer else {
+            guard let buffer = operation.unretainedBuffer else { return }
+            guard !buffer._withUnsafeGuaranteedRef({ $0.isEvicted }) else {
                 // Nothing leads to an evicted buffer; the next exec brings it back.
                 return try appendUnmap(range, isOverNull: isSparse || replacesNull)
             }
@@ -86,11 +88,10 @@ struct BindPlan: ~Copyable {
         case .unmap:
             guard !ops.isEmpty else { return }
             guard isSparse else { return try appendUnmap(range, isOverNull: replacesNull) }
-            try unmapShowing(sparse(), operation.addresses)
+            try unmapShowing(sparse, operation.addresses)
         case .createSparse: return
         case .removeSparse: try appendUnmap(range, isOverNull: true)
         case .unmapAll:
-            let sparse = sparse()
             for position in 0..<ops.count {
                 guard case .unmap(let unmap) = ops[position] else { continue }
                 let range = VirtualRange(address: unmap.va.address, bytes: unmap.va.range)
@@ -207,19 +208,24 @@ struct BindPlan: ~Copyable {
     mutating func rebind(_ va: GPUVA, of buffer: BufferObject) throws(DeviceError) {
         mapsOverNothing = true
         try map(
-            VirtualRange(address: va.address, bytes: va.range), of: buffer, va.offset, va.flags)
+            VirtualRange(address: va.address, bytes: va.range),
+            of: Unmanaged.passUnretained(buffer), va.offset, va.flags)
     }
 
     private mutating func map(
-        _ range: VirtualRange, of buffer: BufferObject, _ offset: UInt64, _ flags: GPUVAFlags
+        _ range: VirtualRange, of buffer: Unmanaged<BufferObject>, _ offset: UInt64,
+        _ flags: GPUVAFlags
     ) throws(DeviceError) {
-        try reserve(demand.addMap(address: range.address, range: range.bytes))
         let first = extents.count
-        guard buffer.appendFrames(offset: offset, length: range.bytes, to: &extents) else {
-            preconditionFailure("a resident buffer has frames")
+        let hasFrames = buffer._withUnsafeGuaranteedRef {
+            $0.appendFrames(offset: offset, length: range.bytes, to: &extents)
         }
+        guard hasFrames else { preconditionFailure("a resident buffer has frames") }
+        let isJoined = join(range, to: extents.count, flags)
+        try reserve(
+            demand.addMap(address: range.address, range: range.bytes, isContinued: isJoined))
         keep(buffer)
-        if extend(range, to: extents.count, flags) { return }
+        if isJoined { return }
         append(
             .map(
                 address: range.address, extents: first..<extents.count, flags: flags.pteFlags,
@@ -227,23 +233,20 @@ struct BindPlan: ~Copyable {
     }
 
     /// Keeps a buffer until the plan is forgotten. Arrays map the same few again and again.
-    private mutating func keep(_ buffer: BufferObject) {
-        for index in mapped.indices.suffix(Self.buffersCompared) where mapped[index] === buffer {
-            return
-        }
-        mapped.append(buffer)
+    private mutating func keep(_ buffer: Unmanaged<BufferObject>) {
+        let address = buffer.toOpaque()
+        for index in recent.indices where recent[index] == address { return }
+        recent[mapped.count % recent.count] = address
+        mapped.append(buffer.takeUnretainedValue())
     }
 
-    private static let buffersCompared = 8
     /// The most runs of frames that maps are joined to: the page table's lock and the slices of the
     /// job go by updates.
     private static let runsJoined = 128
 
     /// Joins a map of `range`, whose frames are the last of the list, to the update before it, if it
-    /// goes on there in the same way: its entries are the same then. What both may need together is
-    /// no more than was reserved for them, since each span that the joint map touches was charged for
-    /// one of them at least.
-    private mutating func extend(
+    /// goes on there in the same way: the entries are the same then.
+    private mutating func join(
         _ range: VirtualRange, to end: Int, _ flags: GPUVAFlags
     ) -> Bool {
         guard case .map(let address, let run, flags.pteFlags, flags.pteKind) = updates.last,
@@ -317,6 +320,7 @@ struct BindPlan: ~Copyable {
     }
 
     private mutating func reserve(_ needed: Int) throws(DeviceError) {
+        guard needed > 0 else { return }
         guard reservation.count - unmapTables + needed <= tableQuota else {
             throw .quota(.tablePages, limit: UInt64(max(0, tableQuota)))
         }

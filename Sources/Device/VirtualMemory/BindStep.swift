@@ -37,6 +37,9 @@ struct BindStep {
 
     var buffer: BufferObject? { unmanagedBuffer?.takeUnretainedValue() }
 
+    /// As ``buffer``, without a reference.
+    var unretainedBuffer: Unmanaged<BufferObject>? { unmanagedBuffer }
+
     /// What the buffer answers, if there is one; it is not retained for it.
     @inline(__always)
     func ask<Answer>(_ question: (BufferObject) -> Answer) -> Answer? {

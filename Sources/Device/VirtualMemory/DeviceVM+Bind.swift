@@ -324,8 +324,7 @@ extension DeviceVM {
 
     func checkLocality(_ operation: BindStep, index: Int) throws(DeviceError) {
         guard operation.isLocal, operation.kind == .map,
-            operation.ask({ $0.reservation === reservation }) != true,
-            let buffer = operation.buffer
+            operation.ask({ $0.reservation === reservation }) != true, let buffer = operation.buffer
         else { return }
         throw .invalid("operation \(index): the buffer “\(buffer.name)” is local to another VM")
     }
@@ -371,7 +370,8 @@ extension DeviceVM {
         try failurePoint("reserve page tables for operation \(index)")
         if operation.kind == .removeSparse { _ = sparse.remove(operation.addresses) }
         try plan.collect(
-            operation, index: index, records: records, isSparse: isSparse, over: sparse)
+            operation, index: index, records: records, isSparse: isSparse,
+            over: isMap ? SparseRegions() : sparse)
         try failurePoint("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {

@@ -11,6 +11,8 @@
 ///   the large leaf that the last one may complete. A map that replaces something, and all later ones,
 ///   are charged in full.
 ///
+/// - Maps that are written as one (``addMap(address:range:isContinued:)``) are charged as one.
+///
 /// Nobody else can change what an array relies on in between, since jobs on overlapping ranges are
 /// ordered. Only a map's first and last span of a level can be shared at all.
 ///
@@ -25,12 +27,16 @@ public struct PageTableDemand {
         /// where the one before ended. No span has this number in the beginning.
         private var recentSpan = UInt64.max
         private var recentCount: UInt8 = 0
+        /// The last span of the map before, and whether that was charged in full there.
+        var lastSpan = UInt64.max
+        var isLastFull = false
 
         init(_ charge: TableCharge) { self.charge = charge }
 
         mutating func forget() {
             charged.removeAll(keepingCapacity: true)
             recentSpan = .max
+            lastSpan = .max
         }
 
         /// Charges a span at an edge, if it was charged fewer times than `limit`.
@@ -64,28 +70,35 @@ public struct PageTableDemand {
 
     /// How many tables more a map needs.
     ///
-    /// - Parameters: As of ``PageTableWriting/tablesNeeded(address:range:)``; the range is not empty.
-    public mutating func addMap(address: UInt64, range: UInt64) -> Int {
-        add(address: address, range: range, isNull: false)
+    /// - Parameters:
+    ///   - address: As of ``PageTableWriting/tablesNeeded(address:range:)``.
+    ///   - range: As there; not 0.
+    ///   - isContinued: Whether it begins where the operation before it, a map of the same kind, ends,
+    ///     and both are written to the page table as one.
+    public mutating func addMap(
+        address: UInt64, range: UInt64, isContinued: Bool = false
+    ) -> Int {
+        let last = address + (range - 1)
+        var count = 0
+        for index in levels.indices {
+            count += levels[index].add(
+                address, last, isContinued: isContinued, leaves: hasOnlyInsertions)
+        }
+        return count
     }
 
     /// How many tables more a map needs that makes its range read zero.
     ///
     /// - Parameters: As of ``PageTableWriting/nullTablesNeeded(address:range:)``; the range is not empty.
     public mutating func addNullMap(address: UInt64, range: UInt64) -> Int {
-        add(address: address, range: range, isNull: true)
-    }
-
-    @inline(__always)
-    private mutating func add(address: UInt64, range: UInt64, isNull: Bool) -> Int {
         let last = address + (range - 1)
         // Tables of wholly covered spans go.
-        if isNull && levels.contains(where: { $0.charge.losesTable(from: address, to: last) }) {
+        if levels.contains(where: { $0.charge.losesTable(from: address, to: last) }) {
             addRemoval()
         }
         var count = 0
         for index in levels.indices {
-            count += levels[index].add(address, last, isNull, leaves: hasOnlyInsertions)
+            count += levels[index].addNull(address, last, leaves: hasOnlyInsertions)
         }
         return count
     }
@@ -97,23 +110,39 @@ extension PageTableDemand.Level {
     /// - Parameter leaves: Whether spans that may be leaves are shared, too.
     @inline(__always)
     fileprivate mutating func add(
-        _ address: UInt64, _ last: UInt64, _ isNull: Bool, leaves: Bool
+        _ address: UInt64, _ last: UInt64, isContinued: Bool, leaves: Bool
     ) -> Int {
-        let isFreeWhenWhole = isNull && charge.isFreeWhenNull
-        let count =
+        let (start, end) = (address &>> charge.shift, last &>> charge.shift)
+        let isFull = charge.isLeaf && !leaves
+        // Paid for by the map that this one goes on with.
+        let isPaid = isContinued && start == lastSpan && (isLastFull || !isFull)
+        (lastSpan, isLastFull) = (end, isFull)
+        if isPaid && start == end { return 0 }
+        var count = Int(end &- start &+ 1)
+        if isPaid { count &-= 1 }
+        if isFull { return charge.pages &* count }
+        let limit: UInt8 = charge.isLeaf ? 2 : 1
+        if !isPaid, !take(start, limit: limit) { count &-= 1 }
+        if end != start, !take(end, limit: limit) { count &-= 1 }
+        return charge.pages &* count
+    }
+
+    /// What a map costs here that makes its range read zero.
+    fileprivate mutating func addNull(_ address: UInt64, _ last: UInt64, leaves: Bool) -> Int {
+        let isFreeWhenWhole = charge.isFreeWhenNull
+        var count =
             isFreeWhenWhole
             ? charge.partialSpans(from: address, to: last)
             : charge.spans(from: address, to: last)
+        let (start, end) = (address &>> charge.shift, last &>> charge.shift)
         guard leaves || !charge.isLeaf else { return charge.pages &* count }
         let limit: UInt8 = charge.isLeaf ? 2 : 1
-        let (start, end) = (address &>> charge.shift, last &>> charge.shift)
-        var shared = 0
         if !(isFreeWhenWhole && charge.isWhole(start, from: address, to: last)) {
-            if !take(start, limit: limit) { shared += 1 }
+            if !take(start, limit: limit) { count &-= 1 }
         }
         if end != start, !(isFreeWhenWhole && charge.isWhole(end, from: address, to: last)) {
-            if !take(end, limit: limit) { shared += 1 }
+            if !take(end, limit: limit) { count &-= 1 }
         }
-        return charge.pages &* (count &- shared)
+        return charge.pages &* count
     }
 }

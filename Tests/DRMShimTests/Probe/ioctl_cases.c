@@ -3,6 +3,7 @@
 
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 const char *node = NODE;
 
@@ -164,6 +165,31 @@ static void large(void) {
         CHECK(ioctl(fd, D_QUERY, &query) == 0);
     }
     CHECK(dup(0) == free_before + 1);  // no descriptor is left behind
+}
+
+static __attribute__((noinline)) void soil_stack(int value) {
+    char bytes[16384];
+    memset(bytes, value, sizeof bytes);
+    __asm__ volatile("" : : "r"(bytes) : "memory");
+}
+
+// A call takes no descriptor, whatever lies on the stack.
+static void no_descriptor_left(void) {
+    int fd = open_node();
+    check_works(fd);
+    struct rlimit limit, full;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    full = limit;
+    int next = dup(0);
+    CHECK(next >= 0 && close(next) == 0);
+    full.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &full) == 0);
+    FAILS(dup(0), EMFILE);
+    for (int value = 0; value < 256; value += 15) {
+        soil_stack(value);
+        check_works(fd);
+    }
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
 char *edge(size_t bytes) {
@@ -335,6 +361,6 @@ static void daemon_dies(void) {
 
 const struct test_case ioctl_cases[] = {
     {"flat", flat}, {"nested", nested}, {"large", large}, {"faults", faults},
-    {"descriptors", descriptors}, {"mapping", mapping}, {"daemon-dies", daemon_dies},
-    {NULL, NULL},
+    {"no-descriptor-left", no_descriptor_left}, {"descriptors", descriptors}, {"mapping", mapping},
+    {"daemon-dies", daemon_dies}, {NULL, NULL},
 };
