@@ -25,6 +25,7 @@ struct BindPlan: ~Copyable {
     var reservation: TableReservation
     private let table: any PageTableWriting.Type
     private var demand: PageTableDemand
+    private let space: GPUVM
 
     /// Whether all updates put entries where there are none, or those that are there already: MMUs
     /// cache no missing entries.
@@ -35,7 +36,8 @@ struct BindPlan: ~Copyable {
     private var unmapTables = 0
 
     /// - Parameter format: Of the page table that the plan will be executed on.
-    init(_ format: TableFormat, pool: TablePool, tableQuota: Int) {
+    init(_ format: TableFormat, space: GPUVM, pool: TablePool, tableQuota: Int) {
+        self.space = space
         table = format.tableClass
         demand = PageTableDemand(table)
         reservation = pool.emptyReservation()
@@ -172,7 +174,8 @@ struct BindPlan: ~Copyable {
     /// Takes note of a range of a sparse region that shows again, since a mapping over it goes.
     ///
     /// The client's quota has no say, and where memory is there now the page table has what that
-    /// takes: no unmap is refused for page tables. What an evicted buffer has left are holes.
+    /// takes: no unmap is refused for page tables. What a buffer has left that was evicted, and is not
+    /// bound again in this VM, are holes.
     private mutating func showSparse(
         _ range: Range<UInt64>, insteadOf va: GPUVA
     ) throws(DeviceError) {
@@ -184,7 +187,9 @@ struct BindPlan: ~Copyable {
             unmapTables += needed
         } catch {
             guard table.charges.allSatisfy(\.isFreeWhenNull),
-                let buffer = va.object as? BufferObject, !buffer.isEvicted
+                let buffer = va.object as? BufferObject, !buffer.isEvicted,
+                // The buffer may be back, and this VM's entries not written since.
+                !space.isEvicted(buffer)
             else { throw error }
             // Nothing was paid that a later operation could share.
             demand.addRemoval()

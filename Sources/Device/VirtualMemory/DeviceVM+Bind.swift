@@ -134,7 +134,8 @@ extension DeviceVM {
             var locking = ExecLocking(
                 ignoresDuplicates: true, cancellation: client?.cancellation)
             try lockReservations(for: request, &locking)
-            var plan = BindPlan(format, pool: device.tablePool, tableQuota: request.tableQuota)
+            var plan = BindPlan(
+                format, space: space, pool: device.tablePool, tableQuota: request.tableQuota)
             let before = space.mappingCount
             space.begin()
             do throws(DeviceError) {

@@ -148,7 +148,8 @@ extension DeviceVM {
             let body = try makeImmediateRebind(buffers, tableQuota: tableQuota)
             return (Job(body: body), body.coverage, { body.discard() })
         }
-        var plan = BindPlan(format, pool: device.tablePool, tableQuota: tableQuota)
+        var plan = BindPlan(
+            format, space: space, pool: device.tablePool, tableQuota: tableQuota)
         for buffer in buffers {
             guard buffer.frames != nil else { continue }
             try space.forEachMapping(of: buffer) { va throws(DeviceError) in

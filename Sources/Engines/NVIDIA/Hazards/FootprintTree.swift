@@ -23,9 +23,9 @@ struct FootprintTree: ~Copyable {
     private let capacity: Int32
     private var count: Int32 = 0
     private var root: Int32 = -1
-    /// A linear congruential generator's state: priorities have to be uneven, not secret, for the
-    /// depth is bounded by the capacity in any case.
-    private var random: UInt32 = 1
+    /// A linear congruential generator's state. Nobody knows where it began: addresses in the order of
+    /// the priorities would make a chain, too deep for an engine's stack.
+    private var random = UInt32.random(in: 0...UInt32.max)
 
     init(capacity: Int) {
         self.capacity = Int32(capacity)

@@ -118,13 +118,14 @@ extension NouveauFile {
 
     /// Closes a handle, if it is one.
     func closeGEM(_ handle: UInt32) -> Bool {
-        if case .disabled(let space?) = state.withLock({ $0.vm }),
-            let buffer = try? client.buffer(handle)
-        {
-            space.remove(buffer, handle: handle, for: client)
+        guard let buffer = try? client.buffer(handle), (try? client.closeBuffer(handle)) != nil
+        else { return false }
+        let space = state.withLock { state in
+            state.offsets.remove(handle)
+            guard case .disabled(let space) = state.vm else { return LegacySpace?.none }
+            return space
         }
-        guard (try? client.closeBuffer(handle)) != nil else { return false }
-        state.withLock { $0.offsets.remove(handle) }
+        space?.remove(buffer, for: client)
         return true
     }
 

@@ -23,7 +23,8 @@ final class LegacySpace: Sendable {
 
     private struct State {
         var holes: AddressHoles
-        var placed: [UInt32: Placed] = [:]
+        /// By the buffers' device-wide ids: a file has one handle of each.
+        var placed: [UInt64: Placed] = [:]
     }
 
     private let state: Guarded<State>
@@ -38,13 +39,17 @@ final class LegacySpace: Sendable {
     /// Where a buffer is, mapped at the first call.
     ///
     /// - Returns: Its address, and what signals when the page tables have it.
-    /// - Throws: ENOSPC for a full space, and as a bind.
+    /// - Throws: ENOENT if the handle has been closed, ENOSPC for a full space, and as a bind.
     func address(
         of buffer: BufferObject, handle: UInt32, pteKind: UInt8, for client: Client
     ) throws(DeviceError) -> (address: UInt64, mapped: Fence) {
-        // The lock is held over the bind: a second thread must find both or nothing.
+        // The lock is held over the bind: a second thread must find both or nothing. And whoever
+        // closes the handle comes to `remove` after that, or before the question here.
         try state.withLock { state throws(DeviceError) in
-            if let placed = state.placed[handle] {
+            guard client.handle(ofBufferWithID: buffer.id) != nil else {
+                throw .noSuch(.buffer, handle: handle)
+            }
+            if let placed = state.placed[buffer.id] {
                 return (placed.addresses.lowerBound, placed.mapped)
             }
             let alignment: UInt64 =
@@ -57,7 +62,7 @@ final class LegacySpace: Sendable {
             operation.pteKind = pteKind
             do throws(DeviceError) {
                 let fence = try client.bind([operation], in: vm, inFences: [], outPoints: [])
-                state.placed[handle] = Placed(addresses: addresses, mapped: fence)
+                state.placed[buffer.id] = Placed(addresses: addresses, mapped: fence)
                 return (addresses.lowerBound, fence)
             } catch {
                 state.holes.give(addresses)
@@ -66,10 +71,13 @@ final class LegacySpace: Sendable {
         }
     }
 
-    /// Unmaps the buffer of a handle that is about to be closed, behind the jobs that use it.
-    func remove(_ buffer: BufferObject, handle: UInt32, for client: Client) {
+    /// Unmaps a buffer whose handle has been closed, behind the jobs that use it.
+    func remove(_ buffer: BufferObject, for client: Client) {
         state.withLock { state in
-            guard let placed = state.placed.removeValue(forKey: handle) else { return }
+            // Imported again meanwhile, it stays where it is.
+            guard client.handle(ofBufferWithID: buffer.id) == nil,
+                let placed = state.placed.removeValue(forKey: buffer.id)
+            else { return }
             let range = placed.addresses
             let operation = BindOperation(
                 .unmap, address: range.lowerBound, range: range.upperBound - range.lowerBound)
