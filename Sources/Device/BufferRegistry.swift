@@ -13,15 +13,19 @@ struct BufferRegistry {
 
     mutating func insert(_ buffer: BufferObject) {
         if entries.count >= sweepAt {
-            entries = entries.filter { !$0.value.isOver }
+            // In order of age, as everything that takes locks: a seed is one interleaving.
+            for (identity, reference) in entries.sorted(by: { $0.value.id < $1.value.id })
+            where reference.isOver {
+                entries[identity] = nil
+            }
             sweepAt = max(64, 2 * entries.count)
         }
         entries[buffer.backing.identity] = buffer.reference
     }
 
-    /// Of the live buffers and of some that are gone, in no order; O(entries).
-    var references: [BufferReference] { Array(entries.values) }
+    /// Of the live buffers and of some that are gone, oldest first; O(entries log entries).
+    var references: [BufferReference] { entries.values.sorted { $0.id < $1.id } }
 
-    /// The live buffers, in no order; O(entries).
-    var live: [BufferObject] { entries.values.compactMap(\.buffer) }
+    /// The live buffers, oldest first; O(entries log entries).
+    var live: [BufferObject] { references.compactMap(\.buffer) }
 }

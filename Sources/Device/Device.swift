@@ -141,10 +141,10 @@ public final class Device: Sendable {
 
     /// All live buffers, oldest first.
     var buffers: [BufferObject] {
-        registry.withLock { $0.buffers.live }.sorted { $0.id < $1.id }
+        registry.withLock { $0.buffers.live }
     }
 
-    /// What nobody holds and is not gone: jobs use it still, or it is just going.
+    /// What nobody holds and is not gone, oldest first: jobs use it still, or it is just going.
     var unheldBuffers: [BufferReference] {
         // Looked at outside of the lock, as the last reference to a buffer may end here.
         registry.withLock { $0.buffers.references }.filter {

@@ -39,7 +39,7 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     /// Changed with the frames; every bind asks for it, and the frames are dear to copy.
     private let isAway = Atomic<Bool>(true)
     /// Finds the buffer without keeping it.
-    public let reference = BufferReference()
+    public let reference: BufferReference
     /// The buffer's place in the LRU lists; see there for its lock.
     let lruNode = LRUNode()
     private static let lastID = Atomic<UInt64>(0)
@@ -55,6 +55,7 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
         account: (any Sendable)? = nil
     ) {
         id = Self.lastID.add(1, ordering: .relaxed).newValue
+        reference = BufferReference(id: id)
         self.name = name
         size = backing.bytes
         self.backing = backing

@@ -15,9 +15,11 @@ public final class BufferReference: @unchecked Sendable {
         var address: UnsafeMutableRawPointer?
     }
 
+    /// The buffer's, which outlives it.
+    public let id: UInt64
     private let state = Guarded(.leaf, State())
 
-    init() {}
+    init(id: UInt64) { self.id = id }
 
     /// Once, by the buffer's initializer.
     func begin(_ buffer: BufferObject) {
