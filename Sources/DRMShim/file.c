@@ -185,25 +185,42 @@ static int make_control_file(void) {
     return result;
 }
 
+// Whether its daemon is gone.
+static bool is_hung_up(int fd) {
+    struct pollfd state = {fd, 0, 0};
+    return poll(&state, 1, 0) > 0 && state.revents & (POLLHUP | POLLERR);
+}
+
 int shim_control_file(uint64_t *inode) {
     // The descriptor in the lower half, plus 1, and the lower half of its inode's number: what the
     // program closed behind our backs, or a program's copy of it in a number used again, is not it.
     static _Atomic uint64_t kept;
     for (;;) {
         uint64_t known = atomic_load(&kept);
+        int dead = -1;
         if (known != 0) {
             int fd = (int)(uint32_t)known - 1;
             *inode = inode_of(fd);
-            if (*inode != 0 && (uint32_t)*inode == known >> 32)
-                return fd;
+            if (*inode != 0 && (uint32_t)*inode == known >> 32) {
+                if (!is_hung_up(fd))
+                    return fd;
+                dead = fd;
+            }
         }
+        // A daemon that was started again serves living processes; while there is none, the dead
+        // connection goes on saying so.
         int fd = make_control_file();
         if (fd < 0)
-            return fd;
+            return dead < 0 ? fd : dead;
+        uint64_t before = *inode;
         *inode = inode_of(fd);
         uint64_t made = (uint64_t)(uint32_t)*inode << 32 | (uint32_t)(fd + 1);
         if (atomic_compare_exchange_strong(&kept, &known, made)) {
             shim_stream_control(fd);
+            if (dead >= 0) {
+                shim_stream_drop(before);
+                syscall(SYS_close, dead);
+            }
             return fd;
         }
         syscall(SYS_close, fd);  // another thread was first

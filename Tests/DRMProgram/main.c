@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sync_file.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdint.h>
@@ -38,6 +39,7 @@ struct exec {
     uint64_t wait_ptr, sig_ptr, push_ptr;
 };
 struct handle { uint32_t handle, flags; };
+struct syncobj_fd { uint32_t handle, flags; int32_t fd; uint32_t pad; };
 struct syncobj_wait { uint64_t handles; int64_t timeout; uint32_t count, flags, first, pad; };
 
 #define GETPARAM _IOWR('d', 0x40, struct getparam)
@@ -48,6 +50,7 @@ struct syncobj_wait { uint64_t handles; int64_t timeout; uint32_t count, flags, 
 #define GEM_NEW _IOWR('d', 0x80, struct gem_new)
 #define GEM_CLOSE _IOW('d', 0x09, struct handle)
 #define SYNCOBJ_CREATE _IOWR('d', 0xbf, struct handle)
+#define SYNCOBJ_EXPORT _IOWR('d', 0xc1, struct syncobj_fd)
 #define SYNCOBJ_WAIT _IOWR('d', 0xc3, struct syncobj_wait)
 #define NOBODYS _IOWR('d', 0x7f, struct getparam)
 
@@ -242,6 +245,30 @@ static int terminal(char **words) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+// A sync_file of a signalled syncobj, and what it says of itself.
+static void sync_file(void) {
+    int fd = open_node();
+    struct handle syncobj = {.flags = 1};
+    CHECK(ioctl(fd, SYNCOBJ_CREATE, &syncobj) == 0);
+    struct syncobj_fd export = {.handle = syncobj.handle, .flags = 1, .fd = -1};
+    CHECK(ioctl(fd, SYNCOBJ_EXPORT, &export) == 0);
+    struct sync_file_info info = {0};
+    CHECK(ioctl(export.fd, SYNC_IOC_FILE_INFO, &info) == 0);
+    CHECK(info.status == 1);
+    close(export.fd);
+    close(fd);
+}
+
+// The same before a line arrives at standard input and after it: the daemon is another one then.
+static void restart(void) {
+    sync_file();
+    puts("ready");
+    fflush(stdout);
+    CHECK(getchar() == '\n');
+    sync_file();
+    puts("again");
+}
+
 int main(int count, char **words) {
     const char *which = count > 1 ? words[1] : "";
     if (!strcmp(which, "binds")) return binds(), 0;
@@ -249,7 +276,9 @@ int main(int count, char **words) {
     if (!strcmp(which, "fault")) return fault(), 0;
     if (!strcmp(which, "dispatch")) return dispatch(), 0;
     if (!strcmp(which, "count-signals")) return count_signals(), 0;
+    if (!strcmp(which, "restart")) return restart(), 0;
     if (!strcmp(which, "terminal") && count > 2) return terminal(words + 2);
-    fprintf(stderr, "usage: %s binds|forks|fault|dispatch|count-signals|terminal PROGRAM…\n", words[0]);
+    fprintf(stderr, "usage: %s binds|forks|fault|dispatch|count-signals|restart|terminal PROGRAM…\n",
+            words[0]);
     return 64;
 }

@@ -3,10 +3,13 @@ import Glibc
 import Logging
 
 /// Runs `body` with the socket of a daemon of its own, in this process.
+///
+/// - Parameter path: Where the socket is to be, if that matters.
 func withDaemon(
-    _ change: (inout DaemonConfiguration) -> Void = { _ in }, _ body: (String) throws -> Void
+    at path: String? = nil, _ change: (inout DaemonConfiguration) -> Void = { _ in },
+    _ body: (String) throws -> Void
 ) throws {
-    let path = "/tmp/gpuvmctl-test-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    let path = path ?? "/tmp/gpuvmctl-test-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     var configuration = DaemonConfiguration()
     change(&configuration)

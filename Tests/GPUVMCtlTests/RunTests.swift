@@ -182,6 +182,36 @@ struct RunTests {
         #expect(try fixture.run(["--daemon", "/none", "--", "/bin/true"]).exit == .status(69))
     }
 
+    @Test("A living process is served by a daemon that was started again, its sync_files too")
+    func restartedDaemon() throws {
+        let path = fixture.path("s")
+        var streams: [Int32] = [-1, -1]
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        try #require(socketpair(AF_UNIX, type, 0, &streams) == 0)
+        defer { close(streams[0]) }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        var child: ChildProcess?
+        try withDaemon(at: path) { _ in
+            child = try ChildProcess(
+                "/usr/bin/env",
+                [
+                    "LD_PRELOAD=\(RunFixture.product("libgpuvm-drm-shim.so"))",
+                    "GPUVM_SOCKET=\(path)", "GPUVM_SHIM_TREE=\(path).tree", "timeout", "20",
+                    RunFixture.program, "restart",
+                ],
+                fds: [(STDIN_FILENO, streams[1]), (STDOUT_FILENO, streams[1])])
+            close(streams[1])
+            let count = read(streams[0], &buffer, buffer.count)
+            #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "ready\n")
+        }
+        try withDaemon(at: path) { _ in
+            #expect(write(streams[0], "\n", 1) == 1)
+            let count = read(streams[0], &buffer, buffer.count)
+            #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "again\n")
+            #expect(child?.wait() == .status(0))
+        }
+    }
+
     @Test("A run that had too little served fails")
     func required() throws {
         let enough = try fixture.run(

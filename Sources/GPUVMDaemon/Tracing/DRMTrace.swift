@@ -60,8 +60,11 @@ public final class DRMTrace: Sendable {
     public convenience init(
         path: String, device: String, events: Int = standardEvents, bytes: Int = standardBytes
     ) throws(Errno) {
-        let number = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0o644)
+        // A FIFO without a reader is an error (ENXIO), not waited for.
+        let flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY
+        let number = open(path, flags | O_NONBLOCK, 0o644)
         guard number >= 0 else { throw Errno(rawValue: errno) }
+        _ = fcntl(number, F_SETFL, flags)
         try self.init(descriptor: number, device: device, events: events, bytes: bytes)
     }
 

@@ -67,7 +67,9 @@ final class InProcessDaemon {
     private static func makeDirectory() throws(WireError) -> String {
         // The path of a socket is short.
         let longest = 60
-        let wanted = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        let given = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        // Absolute: the program may go to another directory.
+        let wanted = ShimEnvironment.canonical(given) ?? given
         let temporary = wanted.isEmpty || wanted.utf8.count > longest ? "/tmp" : wanted
         var template = Array("\(temporary)/gpuvmctl-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {

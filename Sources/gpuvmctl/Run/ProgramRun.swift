@@ -4,6 +4,7 @@ import GPUVMClient
 import GPUVMDaemon
 import Glibc
 import Logging
+import SystemPackage
 import WireProtocol
 
 /// One run of a program: its daemon, its files, and what is said at the end.
@@ -91,10 +92,12 @@ struct ProgramRun {
 
     private func makeTrace() throws -> DRMTrace? {
         guard let path = command.trace else { return nil }
-        do {
+        do throws(Errno) {
             return try DRMTrace(path: path, device: (model ?? .tu104).rawValue)
         } catch {
-            GlobalOptions.complain("\(path): the trace cannot be written: \(error)")
+            let explanation = RunOutput.explanation(error, path)
+            GlobalOptions.complain(
+                "\(path): the trace cannot be written\(explanation): \(error)")
             throw RunCommand.cannotCreate
         }
     }
@@ -156,7 +159,8 @@ struct ProgramRun {
     private func start(on socket: String) throws -> ChildProcess.Exit {
         let environment: ShimEnvironment
         do throws(WireError) {
-            environment = try ShimEnvironment(socket: socket, explains: command.debug)
+            environment = try ShimEnvironment(
+                socket: socket, root: command.root, explains: command.debug)
         } catch {
             GlobalOptions.complain("\(error)")
             throw GlobalOptions.unavailable
@@ -164,7 +168,7 @@ struct ProgramRun {
         let program: ProgramProcess
         do throws(WireError) {
             program = try environment.launch(
-                command.words, root: command.root, inherited: Self.environment, inheritance)
+                command.words, inherited: Self.environment, inheritance)
         } catch {
             GlobalOptions.complain("\(error)")
             // As a shell says it.

@@ -13,15 +13,27 @@ final class RunOutput {
     /// - Throws: What open(2) says.
     init(_ path: String, appends: Bool = false) throws(WireError) {
         let flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (appends ? O_APPEND : O_TRUNC)
-        let opened = open(path, flags, 0o644)
+        // A FIFO would be waited for until somebody reads it.
+        let opened = open(path, flags | O_NONBLOCK, 0o644)
         guard opened >= 0 else {
-            throw WireError(Errno(rawValue: errno), "\(path) cannot be written")
+            let error = Errno(rawValue: errno)
+            throw WireError(error, "\(path) cannot be written\(Self.explanation(error, path))")
         }
+        _ = fcntl(opened, F_SETFL, flags)
         self.path = path
         descriptor = opened
     }
 
     deinit { close(descriptor) }
+
+    /// What an errno of open(2) does not say clearly enough.
+    static func explanation(_ error: Errno, _ path: String) -> String {
+        var status = stat()
+        guard error.rawValue == ENXIO, stat(path, &status) == 0,
+            status.st_mode & S_IFMT == S_IFIFO
+        else { return "" }
+        return ", it is a FIFO that nobody reads"
+    }
 
     /// Writes all of a text.
     ///
