@@ -76,6 +76,7 @@ bench-vulkan: packages debootstrap
 	@Tests/run-vulkan-benchmark
 
 # The probe of the shim's tests on a real kernel under QEMU: what it expects is what Linux answers.
+test-kernel: PACKAGES += qemu-system-x86 busybox-static kmod cpio xz-utils
 test-kernel: packages
 	@Tests/run-on-kernel
 
