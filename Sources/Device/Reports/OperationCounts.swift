@@ -16,13 +16,8 @@ public struct OperationCounts: Sendable, Equatable {
 
     /// Adds a list that was planned; a prefetch changes nothing.
     mutating func add(_ ops: borrowing OpList) {
-        ops.forEach { op in
-            switch op {
-            case .map: maps += 1
-            case .remap: remaps += 1
-            case .unmap: unmaps += 1
-            case .prefetch: break
-            }
-        }
+        maps += UInt64(ops.mapCount)
+        remaps += UInt64(ops.remapCount)
+        unmaps += UInt64(ops.unmapCount)
     }
 }

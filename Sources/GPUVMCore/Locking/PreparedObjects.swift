@@ -10,7 +10,8 @@ struct PreparedObjects {
     }
 
     private static let capacity = 16
-    private var entries = InlineArray<16, Entry>(repeating: Entry())
+    /// On the heap: one in place is copied to be looked at.
+    private var entries = [Entry](repeating: Entry(), count: capacity)
     private var isEmpty = true
 
     @inline(__always)
@@ -29,7 +30,7 @@ struct PreparedObjects {
     /// Forgets all: the reservations may be given up, or their slots used.
     mutating func forget() {
         guard !isEmpty else { return }
-        entries = InlineArray(repeating: Entry())
+        for index in entries.indices { entries[index] = Entry() }
         isEmpty = true
     }
 

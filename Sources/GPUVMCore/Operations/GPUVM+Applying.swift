@@ -26,11 +26,20 @@ extension GPUVM {
         defer { releaseHeldVAs() }
         beginChange()
         var refused = 0
-        ops.forEach { op in
-            switch op {
-            case .map(let map): refused += applyMap(map) == 0 ? 1 : 0
+        var replaced: UInt32 = 0
+        for index in 0..<ops.count {
+            switch ops[index] {
+            case .map(let map):
+                refused += applyMap(map, replacing: replaced) == 0 ? 1 : 0
+                replaced = 0
             case .remap(let remap): refused += applyRemap(remap, carrying: carried)
-            case .unmap(let unmap): applyUnmap(unmap.va.id)
+            case .unmap(let unmap):
+                if ops.isReplacement(at: index) {
+                    replaced = unmap.va.id
+                    unlinkIfLinked(replaced)
+                } else {
+                    applyUnmap(unmap.va.id)
+                }
             case .prefetch: break
             }
         }
@@ -134,9 +143,13 @@ extension GPUVM {
 
     /// Obtain the VM_BO, add it to the external objects, insert, link, drop the VM_BO.
     ///
+    /// - Parameter replaced: A VA of the same start that has been unlinked and leaves the tree now; 0
+    ///   for none.
     /// - Returns: The new VA, 0 if the insertion was refused.
     @inline(__always)
-    func applyMap(_ map: GPUVAOp.Map, isChecked: Bool = false) -> UInt32 {
+    func applyMap(
+        _ map: GPUVAOp.Map, replacing replaced: UInt32 = 0, isChecked: Bool = false
+    ) -> UInt32 {
         var vmBO: UInt32 = 0
         if let object = map.unmanagedObject {
             vmBO = object._withUnsafeGuaranteedRef { obtainVMBO($0) }
@@ -144,7 +157,10 @@ extension GPUVM {
         let record = VARecord(
             address: map.piece.address, range: map.piece.range, offset: map.piece.offset,
             flags: map.flags.rawValue, vmBO: vmBO)
-        let id = insertVA(record, isChecked: isChecked || map.piece.range == 0)
+        let id =
+            replaced == 0
+            ? insertVA(record, isChecked: isChecked || map.piece.range == 0)
+            : replaceVA(replaced, by: record)
         if vmBO != 0 {
             if id != 0 { link(id, to: vmBO) }
             putVMBO(vmBO)
@@ -189,8 +205,13 @@ extension GPUVM {
     /// Unlink, then remove.
     @inline(__always)
     func applyUnmap(_ id: UInt32) {
-        if vas[id].vmBO != 0 { unlink(id) }
+        unlinkIfLinked(id)
         removeVA(id)
+    }
+
+    @inline(__always)
+    private func unlinkIfLinked(_ id: UInt32) {
+        if vas[id].vmBO != 0 { unlink(id) }
     }
 
     // MARK: - The tree
@@ -202,15 +223,36 @@ extension GPUVM {
                 firstOverlap(record.address, record.last) == .end
             else { return 0 }
         }
-        if isImmediate {
-            state.pointee.heldVAs &-= 1
-            precondition(state.pointee.heldVAs >= 0, "a change added more than was reserved")
-        }
-        let id = vas.allocate(record)
+        let id = takeVA(record)
         tree.insert(record.address, id)
         state.pointee.vaCount &+= 1
         journal.append(.vaInserted, id)
         return id
+    }
+
+    /// Removes a VA and inserts one of the same start: the tree's entry most often only gets another
+    /// name, and an undo finds what the two steps would have left.
+    @inline(__always)
+    private func replaceVA(_ old: UInt32, by record: VARecord) -> UInt32 {
+        let id = takeVA(record)
+        if tree.exchange(record.address, old, for: id) {
+            journal.append(.vaRemoved, old)
+        } else {
+            removeVA(old)
+            tree.insert(record.address, id)
+            state.pointee.vaCount &+= 1
+        }
+        journal.append(.vaInserted, id)
+        return id
+    }
+
+    @inline(__always)
+    private func takeVA(_ record: VARecord) -> UInt32 {
+        if isImmediate {
+            state.pointee.heldVAs &-= 1
+            precondition(state.pointee.heldVAs >= 0, "a change added more than was reserved")
+        }
+        return vas.allocate(record)
     }
 
     @inline(__always)

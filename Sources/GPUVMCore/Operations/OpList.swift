@@ -9,6 +9,12 @@ public struct OpList: ~Copyable {
     private var capacity: Int
     /// The number of ops.
     public private(set) var count = 0
+    /// How many of the ops map.
+    public private(set) var mapCount = 0
+    /// How many of the ops unmap.
+    public private(set) var unmapCount = 0
+    /// How many of the ops cut a mapping.
+    public private(set) var remapCount = 0
     /// The change count of the VM that the list was planned for.
     var generation: UInt64 = 0
 
@@ -29,6 +35,15 @@ public struct OpList: ~Copyable {
         return buffer[index]
     }
 
+    /// Whether the op unmaps a mapping at whose start the next op maps something.
+    @inline(__always)
+    func isReplacement(at index: Int) -> Bool {
+        guard index &+ 1 < count, case .unmap(let unmap) = buffer[index],
+            case .map(let map) = buffer[index &+ 1]
+        else { return false }
+        return map.piece.address == unmap.va.address && map.piece.range != 0
+    }
+
     /// Calls `body` for each op, in order.
     @inline(__always)
     public func forEach<Failure: Error>(
@@ -38,13 +53,19 @@ public struct OpList: ~Copyable {
     }
 
     /// Forgets the ops and keeps the buffer.
-    public mutating func removeAll() { count = 0 }
+    public mutating func removeAll() { (count, mapCount, unmapCount, remapCount) = (0, 0, 0, 0) }
 
     @inline(__always)
     mutating func append(_ op: GPUVAOp) {
         if count == capacity { grow() }
         (buffer + count).initialize(to: op)
         count &+= 1
+        switch op {
+        case .map: mapCount &+= 1
+        case .unmap: unmapCount &+= 1
+        case .remap: remapCount &+= 1
+        case .prefetch: break
+        }
     }
 
     private mutating func grow() {

@@ -17,6 +17,21 @@ extension VATree {
         return removeSlowly(key, id)
     }
 
+    /// Puts another id in the place of an entry's whose key is unique: a removal and an insertion.
+    ///
+    /// - Returns: False, and nothing has changed, if it has to be done by those.
+    @inline(__always)
+    func exchange(_ key: UInt64, _ id: UInt32, for newID: UInt32) -> Bool {
+        let leaf = leaf(for: key)
+        let position = upperBound(inLeaf: leaf, key) &- 1
+        // Equals could stand at the end of the leaf before.
+        guard position > 0, ids(ofLeaf: leaf)[position] == id,
+            keys(ofLeaf: leaf)[position] == key, keys(ofLeaf: leaf)[position &- 1] != key
+        else { return false }
+        ids(ofLeaf: leaf)[position] = newID
+        return true
+    }
+
     private func removeSlowly(_ key: UInt64, _ id: UInt32) -> Int? {
         var leaf = descendRecording(to: key)
         var position = upperBound(inLeaf: leaf, key) - 1
