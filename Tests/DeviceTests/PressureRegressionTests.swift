@@ -168,7 +168,9 @@ struct PressureRegressionTests {
         let operations = [BindOperation(.map, address: 0, range: Self.mib, buffer: x.buffer)]
         let refusal = #expect(throws: DeviceError.self) {
             if fromPersonality {
-                _ = try fixture.client.bind(operations, in: object, inFences: [], outPoints: [])
+                try fixture.client.accept(
+                    BindArray(operations), in: object, inFences: [], outPoints: []
+                ).start()
             } else {
                 _ = try fixture.client.bind(vm: vm, operations: operations)
             }

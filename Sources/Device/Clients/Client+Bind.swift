@@ -31,61 +31,54 @@ extension Client {
             jobs = queue.jobs
             queueID = queue.id
         }
-        try DeviceVM.check(operations)
-        try checkJobQuota(operations: operations.count)
+        let array = BindArray(operations)
+        try DeviceVM.check(array)
+        try checkJobQuota(operations: array.count)
         let inFences = try resolve(waits: waits)
         let outPoints = try prepare(signals: signals)
         let request = DeviceVM.BindRequest(
-            operations: operations, queue: jobs, queueHandle: queueHandle, inFences: inFences,
+            array: array, queue: jobs, queueHandle: queueHandle, inFences: inFences,
             recordsOperations: recordsOperations, tableQuota: freeTables)
-        return try carryOut(request, on: vm, queue: queueID, outPoints)
+        let bind = try carryOut(request, on: vm, queue: queueID, outPoints)
+        bind.start()
+        return bind.result
     }
 
     /// As ``bind(vm:queue:operations:waits:signals:recordsOperations:)`` on the VM's own queue, the
-    /// fences and points resolved by the caller.
-    func bind(
-        _ operations: [BindOperation], in vm: DeviceVM, inFences: [Fence],
+    /// fences and points resolved by the caller, who starts it.
+    func accept(
+        _ array: BindArray, in vm: DeviceVM, inFences: [Fence],
         outPoints: [PreparedSignal]
-    ) throws(DeviceError) -> Fence {
-        try DeviceVM.check(operations)
-        try checkJobQuota(operations: operations.count)
+    ) throws(DeviceError) -> AcceptedBind {
+        try DeviceVM.check(array)
+        try checkJobQuota(operations: array.count)
         let request = DeviceVM.BindRequest(
-            operations: operations, queue: vm.defaultBindQueue, queueHandle: 0,
+            array: array, queue: vm.defaultBindQueue, queueHandle: 0,
             inFences: inFences, recordsOperations: false, tableQuota: freeTables)
-        return try carryOut(request, on: vm, queue: 0, outPoints).fence
+        return try carryOut(request, on: vm, queue: 0, outPoints)
     }
 
     private func carryOut(
         _ request: DeviceVM.BindRequest, on vm: DeviceVM, queue: UInt32,
         _ outPoints: [PreparedSignal]
-    ) throws(DeviceError) -> BindResult {
+    ) throws(DeviceError) -> AcceptedBind {
         defer { device.unmapUnheldBuffers() }
-        let held = try hold(request.operations)
-        defer { for buffer in held { buffer.releaseHardReference() } }
+        try hold(request.array.buffers)
+        defer { for buffer in request.array.buffers { buffer.releaseHardReference() } }
         let bound = try vm.bind(request, for: self) { publish($0, to: outPoints) }
         remember(bound.job, bound.result.fence, engineClass: .bind, queue: queue)
-        return bound.result
+        return bound
     }
 
-    /// Hard references on the buffers that the array maps, which live at least until they are mapped.
+    /// Takes a hard reference on each buffer that an array names: they live at least until they are
+    /// mapped.
     ///
     /// - Throws: ENOENT for a buffer that has lost its last one.
-    private func hold(_ operations: [BindOperation]) throws(DeviceError) -> [BufferObject] {
-        var held: [BufferObject] = []
-        // Arrays name the same few buffers again and again.
-        var recent = InlineArray<8, ObjectIdentifier?>(repeating: nil)
-        for index in operations.indices where operations[index].kind == .map {
-            guard let buffer = operations[index].buffer else { continue }
-            let identifier = ObjectIdentifier(buffer)
-            if recent.indices.contains(where: { recent[$0] == identifier }) { continue }
-            recent[held.count % recent.count] = identifier
-            guard buffer.tryAcquireHardReference() else {
-                for buffer in held { buffer.releaseHardReference() }
-                throw .noSuch(.buffer, handle: handle(ofBufferWithID: buffer.id) ?? 0)
-            }
-            held.append(buffer)
+    private func hold(_ buffers: [BufferObject]) throws(DeviceError) {
+        for index in buffers.indices where !buffers[index].tryAcquireHardReference() {
+            for held in buffers[..<index] { held.releaseHardReference() }
+            throw .noSuch(.buffer, handle: handle(ofBufferWithID: buffers[index].id) ?? 0)
         }
-        return held
     }
 
     /// How many page-table pages the quota has left.

@@ -1,10 +1,9 @@
-import GPUVMCore
 import Memory
 
 /// One operation of a VM_BIND array, its handle resolved.
 public struct BindOperation: Sendable {
     /// What is asked for; the numbers are the wire's.
-    public enum Kind: UInt32, Sendable {
+    public enum Kind: UInt32, Sendable, BitwiseCopyable {
         /// Map a range of a buffer.
         case map = 0
         /// Unmap whatever lies in a range.
@@ -50,18 +49,5 @@ public struct BindOperation: Sendable {
         self.address = address
         self.range = range
         self.offset = offset
-    }
-}
-
-extension BindOperation {
-    var mappingFlags: GPUVAFlags { GPUVAFlags(kind, readOnly: readOnly, pteKind: pteKind) }
-}
-
-extension GPUVAFlags {
-    /// The flags of the mapping that an operation makes.
-    init(_ kind: BindOperation.Kind, readOnly: Bool, pteKind: UInt8) {
-        self = kind == .mapNull ? .sparse : []
-        if readOnly { insert(.readOnly) }
-        if kind == .map { formUnion(.pteKind(pteKind)) }
     }
 }

@@ -13,10 +13,11 @@ struct BindPlan: ~Copyable {
     private(set) var operationCount = 0
     private(set) var ranges: [VirtualRange] = []
     private(set) var extents: [PhysicalExtent] = []
-    /// What the updates map, each at least once.
-    private var mapped: [BufferObject] = []
-    /// The last of them.
-    private var recent = InlineArray<8, UnsafeMutableRawPointer?>(repeating: nil)
+    /// What the updates map, and what else the request names: kept until the plan is forgotten.
+    private var buffers: [BufferObject]
+    /// Where the memory of the request's buffers is, as far as it was asked for: it stays there while
+    /// their reservations are locked, and they keep it.
+    private var frames: [Unmanaged<BufferFrames>?]
     private(set) var records: [ExecutedOperation] = []
     /// What operations on a whole buffer unmapped.
     private(set) var unmappedByBuffer: [VirtualRange] = []
@@ -35,13 +36,20 @@ struct BindPlan: ~Copyable {
     private let tableQuota: Int
     private var unmapTables = 0
 
-    /// - Parameter format: Of the page table that the plan will be executed on.
-    init(_ format: TableFormat, space: GPUVM, pool: TablePool, tableQuota: Int) {
+    /// - Parameters:
+    ///   - format: Of the page table that the plan will be executed on.
+    ///   - buffers: The request's, by which its steps name them.
+    init(
+        _ format: TableFormat, space: GPUVM, pool: TablePool, tableQuota: Int,
+        buffers: [BufferObject] = []
+    ) {
         self.space = space
         table = format.tableClass
         demand = PageTableDemand(table)
         reservation = pool.emptyReservation()
         self.tableQuota = tableQuota
+        self.buffers = buffers
+        frames = Array(repeating: nil, count: buffers.count)
     }
 
     /// Makes room for `count` operations, if each is of the usual kind.
@@ -81,7 +89,9 @@ struct BindPlan: ~Copyable {
                 // Nothing leads to an evicted buffer; the next exec brings it back.
                 return try appendUnmap(range, isOverNull: isSparse || replacesNull)
             }
-            try map(range, of: buffer, operation.offset, operation.mappingFlags)
+            try map(
+                range, from: frames(of: buffer, at: Int(operation.bufferIndex)), operation.offset,
+                operation.mappingFlags)
         case .mapNull:
             try reserveNull(range)
             let flags: PTEFlags = operation.readOnly ? .readOnly : []
@@ -212,37 +222,45 @@ struct BindPlan: ~Copyable {
     /// - Throws: As ``collect(_:index:records:)``.
     mutating func rebind(_ va: GPUVA, of buffer: BufferObject) throws(DeviceError) {
         mapsOverNothing = true
+        if buffers.last !== buffer { buffers.append(buffer) }
         try map(
             VirtualRange(address: va.address, bytes: va.range),
-            of: Unmanaged.passUnretained(buffer), va.offset, va.flags)
+            from: Self.frames(of: Unmanaged.passUnretained(buffer)), va.offset, va.flags)
+    }
+
+    /// Where the memory of the request's buffer at `index` is.
+    private mutating func frames(
+        of buffer: Unmanaged<BufferObject>, at index: Int
+    ) -> Unmanaged<BufferFrames> {
+        if let known = frames[index] { return known }
+        let found = Self.frames(of: buffer)
+        frames[index] = found
+        return found
+    }
+
+    private static func frames(of buffer: Unmanaged<BufferObject>) -> Unmanaged<BufferFrames> {
+        guard let frames = buffer._withUnsafeGuaranteedRef({ $0.unretainedFrames }) else {
+            preconditionFailure("a resident buffer has frames")
+        }
+        return frames
     }
 
     private mutating func map(
-        _ range: VirtualRange, of buffer: Unmanaged<BufferObject>, _ offset: UInt64,
+        _ range: VirtualRange, from frames: Unmanaged<BufferFrames>, _ offset: UInt64,
         _ flags: GPUVAFlags
     ) throws(DeviceError) {
         let first = extents.count
-        let hasFrames = buffer._withUnsafeGuaranteedRef {
-            $0.appendFrames(offset: offset, length: range.bytes, to: &extents)
+        frames._withUnsafeGuaranteedRef {
+            $0.append(offset: offset, length: range.bytes, to: &extents)
         }
-        guard hasFrames else { preconditionFailure("a resident buffer has frames") }
         let isJoined = join(range, to: extents.count, flags)
         try reserve(
             demand.addMap(address: range.address, range: range.bytes, isContinued: isJoined))
-        keep(buffer)
         if isJoined { return }
         append(
             .map(
                 address: range.address, extents: first..<extents.count, flags: flags.pteFlags,
                 kind: flags.pteKind), range)
-    }
-
-    /// Keeps a buffer until the plan is forgotten. Arrays map the same few again and again.
-    private mutating func keep(_ buffer: Unmanaged<BufferObject>) {
-        let address = buffer.toOpaque()
-        for index in recent.indices where recent[index] == address { return }
-        recent[mapped.count % recent.count] = address
-        mapped.append(buffer.takeUnretainedValue())
     }
 
     /// The most runs of frames that maps are joined to: the page table's lock and the slices of the
@@ -308,7 +326,8 @@ struct BindPlan: ~Copyable {
         updates = []
         ranges = []
         extents = []
-        mapped = []
+        buffers = []
+        frames = []
         records = []
         unmappedByBuffer = []
         demand = PageTableDemand(table)

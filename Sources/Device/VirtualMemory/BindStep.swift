@@ -3,15 +3,17 @@ import Memory
 
 /// An operation of a request as the submission path passes it around: the buffer without a reference.
 ///
-/// A request keeps its operations, and with them the buffers, for as long as its steps are used. A
-/// step is copied for nothing, where every copy of an operation counts references: that was a third
-/// of what a bind cost.
-struct BindStep {
+/// The request's ``BindArray`` keeps the buffers for as long as its steps are used. A step is copied
+/// for nothing, where every copy of an operation counts references: that was a third of what a bind
+/// cost.
+struct BindStep: BitwiseCopyable {
     let kind: BindOperation.Kind
     let readOnly: Bool
     let pteKind: UInt8
     /// Whether the buffer may be mapped by one VM only.
     let isLocal: Bool
+    /// The buffer's place in the array's list; -1 without one.
+    let bufferIndex: Int32
     /// Bytes of the buffer.
     let size: UInt64
     private let unmanagedBuffer: Unmanaged<BufferObject>?
@@ -19,20 +21,29 @@ struct BindStep {
     let range: UInt64
     let offset: UInt64
 
-    /// The operation at `index` of an array that outlives the step.
-    init(_ operations: [BindOperation], _ index: Int) {
-        kind = operations[index].kind
-        readOnly = operations[index].readOnly
-        pteKind = operations[index].pteKind
-        if let buffer = operations[index].buffer {
-            unmanagedBuffer = Unmanaged.passUnretained(buffer)
-            (isLocal, size) = (buffer.isLocal, buffer.size)
-        } else {
-            (unmanagedBuffer, isLocal, size) = (nil, false, 0)
-        }
-        address = operations[index].address
-        range = operations[index].range
-        offset = operations[index].offset
+    /// A step without a buffer; nothing is checked here.
+    init(_ kind: BindOperation.Kind, address: UInt64, range: UInt64, readOnly: Bool = false) {
+        self.kind = kind
+        self.readOnly = readOnly
+        self.address = address
+        self.range = range
+        (pteKind, isLocal, bufferIndex, size) = (0, false, -1, 0)
+        (unmanagedBuffer, offset) = (nil, 0)
+    }
+
+    /// A step that names a buffer of its array; nothing is checked here.
+    init(
+        _ kind: BindOperation.Kind, address: UInt64, range: UInt64, buffer: BindArray.Buffer,
+        offset: UInt64, readOnly: Bool = false, pteKind: UInt8
+    ) {
+        self.kind = kind
+        self.readOnly = readOnly
+        self.pteKind = pteKind
+        self.address = address
+        self.range = range
+        self.offset = offset
+        (bufferIndex, isLocal, size) = (buffer.index, buffer.isLocal, buffer.size)
+        unmanagedBuffer = buffer.object
     }
 
     var buffer: BufferObject? { unmanagedBuffer?.takeUnretainedValue() }
@@ -62,5 +73,11 @@ struct BindStep {
     /// The range; its end has been checked.
     var addresses: Range<UInt64> { address..<(address &+ range) }
 
-    var mappingFlags: GPUVAFlags { GPUVAFlags(kind, readOnly: readOnly, pteKind: pteKind) }
+    /// The flags of the mapping that the step makes.
+    var mappingFlags: GPUVAFlags {
+        var flags: GPUVAFlags = kind == .mapNull ? .sparse : []
+        if readOnly { flags.insert(.readOnly) }
+        if kind == .map { flags.formUnion(.pteKind(pteKind)) }
+        return flags
+    }
 }

@@ -16,7 +16,7 @@ public struct BindResult: Sendable {
 extension DeviceVM {
     /// Everything that a request needs before the VM's lock is taken.
     struct BindRequest {
-        var operations: [BindOperation]
+        var array: BindArray
         var queue: JobQueue
         /// For messages; 0 is the VM's own.
         var queueHandle: UInt32
@@ -32,10 +32,10 @@ extension DeviceVM {
     /// ones find nothing: they wait for it, because its fence is memory management's.
     func unmapUnheld(_ buffer: BufferObject) {
         let request = BindRequest(
-            operations: [BindOperation(.unmapAll, buffer: buffer)], queue: driverQueue,
+            array: BindArray([BindOperation(.unmapAll, buffer: buffer)]), queue: driverQueue,
             queueHandle: 0, inFences: [], recordsOperations: false, tableQuota: .max)
         do throws(DeviceError) {
-            _ = try bind(request, usage: .kernel, publish: { _ in })
+            try bind(request, usage: .kernel, publish: { _ in }).start()
         } catch {
             // Sparse regions take page tables to show again; without any the VM is wrong, and loud.
             if case .pageTables = error { fail(error.errno) }
@@ -70,10 +70,8 @@ extension DeviceVM {
     }
 
     /// Checks the numbers of an array; what depends on the VM's state is checked under its lock.
-    static func check(_ operations: [BindOperation]) throws(DeviceError) {
-        for index in operations.indices {
-            try check(BindStep(operations, index), index: index)
-        }
+    static func check(_ array: BindArray) throws(DeviceError) {
+        for index in array.steps.indices { try check(array.steps[index], index: index) }
     }
 
     private static func check(_ operation: BindStep, index: Int) throws(DeviceError) {
@@ -116,10 +114,11 @@ extension DeviceVM {
     ///   - client: Whose quotas count; nil for the driver's own requests, which unmap.
     ///   - usage: What the fence stands for on the VM's reservation.
     ///   - publish: Attaches the fence to its sync objects; called under the VM's lock.
+    /// - Returns: The bind, which the caller starts.
     func bind(
         _ request: BindRequest, for client: Client? = nil, usage fenceUsage: FenceUsage = .bookkeep,
         publish: (Fence) -> Void
-    ) throws(DeviceError) -> (result: BindResult, job: Job) {
+    ) throws(DeviceError) -> AcceptedBind {
         if executed.isImmediate {
             return try bindImmediately(request, for: client, usage: fenceUsage, publish: publish)
         }
@@ -127,26 +126,27 @@ extension DeviceVM {
         let result: BindResult
         lock.lock()
         hasFailurePoints = client != nil && device.failures.isArmed
-        let sparseBefore = sparse
         do throws(DeviceError) {
             try checkUsable()
-            try checkSparseRegions(request.operations)
+            try checkSparseRegions(request.array.steps)
             var locking = ExecLocking(
                 ignoresDuplicates: true, cancellation: client?.cancellation)
             try lockReservations(for: request, &locking)
             var plan = BindPlan(
-                format, space: space, pool: device.tablePool, tableQuota: request.tableQuota)
+                format, space: space, pool: device.tablePool, tableQuota: request.tableQuota,
+                buffers: request.array.buffers)
+            // The VM's own change with the tree, and not at all if a step fails.
+            var regions = sparse
             let before = space.mappingCount
             space.begin()
             do throws(DeviceError) {
-                plan.makeRoom(for: request.operations.count)
+                plan.makeRoom(for: request.array.count)
                 let quota = client?.quotas.mappings ?? 0
-                for index in request.operations.indices {
+                for index in request.array.steps.indices {
                     let others = usage.mappings.load(ordering: .relaxed) - before
                     try apply(
-                        BindStep(request.operations, index), index: index, to: &plan,
-                        quota: quota - others,
-                        records: request.recordsOperations, sparseBefore: sparseBefore)
+                        request.array.steps[index], index: index, to: &plan, &regions,
+                        quota: quota - others, records: request.recordsOperations)
                 }
                 try failurePoint("make the job")
             } catch {
@@ -161,16 +161,16 @@ extension DeviceVM {
             }
             let body = BindJob(vm: self, plan: plan, usage: usage)
             (job, result) = try submit(body, request, fenceUsage, &locking, mappingsBefore: before)
+            sparse = regions
             publish(result.fence)
             locking.unlockAll()
         } catch {
-            sparse = sparseBefore
             lock.unlock()
             throw error
         }
         lock.unlock()
-        request.queue.push(job, mayRun: client != nil)
-        return (result, job)
+        return AcceptedBind(
+            result: result, job: job, queue: request.queue, mayRun: client != nil)
     }
 
     /// A step of a client's request that may fail on purpose.
@@ -195,8 +195,7 @@ extension DeviceVM {
             }
             // Ranges that go on where the one before ended are walked together.
             var walked: Range<UInt64> = 0..<0
-            for index in request.operations.indices {
-                let step = BindStep(request.operations, index)
+            for step in request.array.steps {
                 if let object = step.object, !locking.isKnownPrepared(object, slots: 1) {
                     try locking.prepare(object.takeUnretainedValue(), slots: 1)
                 }
@@ -210,10 +209,10 @@ extension DeviceVM {
             }
             try prepareTouched(walked, &locking)
         } then: { locking throws(ResidencyError) in
-            for index in request.operations.indices
-            where request.operations[index].kind == .prefetch {
+            let steps = request.array.steps
+            for index in steps.indices where steps[index].kind == .prefetch {
                 // What nobody holds any more is mapped still, and not locked (weak references).
-                for buffer in prefetched(by: index, of: request.operations)
+                for buffer in prefetched(by: index, of: steps)
                 where locking.holds(buffer.reservation)
                     && !restored.contains(where: { $0 === buffer })
                 {
@@ -237,7 +236,7 @@ extension DeviceVM {
 
     /// The evicted buffers that a prefetch will find: those that earlier operations of the array map
     /// in its range, and where those change nothing, those that the tree maps.
-    private func prefetched(by index: Int, of operations: [BindOperation]) -> [BufferObject] {
+    private func prefetched(by index: Int, of operations: [BindStep]) -> [BufferObject] {
         let wanted = operations[index]
         var pieces = [wanted.address..<(wanted.address + wanted.range)]
         var found: [BufferObject] = []
@@ -303,24 +302,13 @@ extension DeviceVM {
             fence, vm: space, privateUsage: fenceUsage, externalUsage: .bookkeep)
         usage.mappings.add(space.mappingCount - mappingsBefore, ordering: .relaxed)
         pending.append(queue: request.queue.id, fence: fence, coverage: coverage)
-        remember(request.operations, unmappedByBuffer: body.unmappedByBuffer)
+        remember(request.array.steps, unmappedByBuffer: body.unmappedByBuffer)
         return (job, BindResult(fence: fence, operations: body.takeRecords()))
     }
 
     /// For fault reports.
-    func remember(_ operations: [BindOperation], unmappedByBuffer: [VirtualRange]) {
-        let now = Runtime.now()
-        for index in operations.indices where operations[index].kind != .unmapAll {
-            history.append(
-                OperationRecord(
-                    kind: operations[index].kind, address: operations[index].address,
-                    range: operations[index].range, time: now))
-        }
-        for range in unmappedByBuffer {
-            history.append(
-                OperationRecord(
-                    kind: .unmapAll, address: range.address, range: range.bytes, time: now))
-        }
+    func remember(_ steps: [BindStep], unmappedByBuffer: [VirtualRange]) {
+        history.append(steps, unmappedByBuffer: unmappedByBuffer, time: Runtime.now())
     }
 
     func checkLocality(_ operation: BindStep, index: Int) throws(DeviceError) {
@@ -331,8 +319,8 @@ extension DeviceVM {
     }
 
     private func apply(
-        _ operation: BindStep, index: Int, to plan: inout BindPlan, quota: Int, records: Bool,
-        sparseBefore: SparseRegions
+        _ operation: BindStep, index: Int, to plan: inout BindPlan, _ regions: inout SparseRegions,
+        quota: Int, records: Bool
     ) throws(DeviceError) {
         let isMap = operation.kind == .map || operation.kind == .mapNull
         if isMap {
@@ -342,10 +330,10 @@ extension DeviceVM {
             }
         }
         try checkLocality(operation, index: index)
-        let isSparse = try checkSparse(operation, index: index, before: sparseBefore)
+        let isSparse = try checkSparse(operation, index: index, in: regions)
         try failurePoint("plan operation \(index)")
         if operation.kind == .createSparse {
-            return try createSparse(operation, index: index, plan: &plan)
+            return try createSparse(operation, index: index, plan: &plan, &regions)
         }
         do throws(GPUVMError) {
             switch operation.kind {
@@ -369,10 +357,10 @@ extension DeviceVM {
             throw .bind(operation: index, error)
         }
         try failurePoint("reserve page tables for operation \(index)")
-        if operation.kind == .removeSparse { _ = sparse.remove(operation.addresses) }
+        if operation.kind == .removeSparse { _ = regions.remove(operation.addresses) }
         try plan.collect(
             operation, index: index, records: records, isSparse: isSparse,
-            over: isMap ? SparseRegions() : sparse)
+            over: regions)
         try failurePoint("apply operation \(index)")
         guard operation.kind != .prefetch else { return }
         do throws(GPUVMError) {

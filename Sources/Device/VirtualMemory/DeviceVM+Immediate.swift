@@ -29,7 +29,7 @@ extension DeviceVM {
     func bindImmediately(
         _ request: BindRequest, for client: Client?, usage fenceUsage: FenceUsage,
         publish: (Fence) -> Void
-    ) throws(DeviceError) -> (result: BindResult, job: Job) {
+    ) throws(DeviceError) -> AcceptedBind {
         guard !request.recordsOperations else {
             throw .invalid("the ops of an immediate-mode VM are known only when the job executes")
         }
@@ -68,15 +68,17 @@ extension DeviceVM {
             throw error
         }
         lock.unlock()
-        request.queue.push(job)
-        return (BindResult(fence: fence, operations: []), job)
+        return AcceptedBind(
+            result: BindResult(fence: fence, operations: []), job: job, queue: request.queue,
+            mayRun: false)
     }
 
     private func makeImmediateJob(
         _ request: BindRequest, quota: Int?
     ) throws(DeviceError) -> ImmediateBindJob {
-        let maps = request.operations.count { $0.kind == .map || $0.kind == .mapNull }
-        let unmaps = request.operations.count { $0.kind == .unmap }
+        let steps = request.array.steps
+        let maps = steps.count { $0.kind == .map || $0.kind == .mapNull }
+        let unmaps = steps.count { $0.kind == .unmap }
         // A map adds itself and, at worst, the second half of what it splits.
         let mappings = 2 * maps
         if let quota, maps != 0, usage.mappings.load(ordering: .relaxed) + mappings > quota {
@@ -91,8 +93,8 @@ extension DeviceVM {
             throw .space(error)
         }
         do throws(DeviceError) {
-            for (index, operation) in request.operations.enumerated() {
-                try check(BindStep(request.operations, index), index: index)
+            for (index, operation) in steps.enumerated() {
+                try check(operation, index: index)
                 try failurePoint("reserve for operation \(index)")
                 try plan.add(operation, index: index)
             }
@@ -102,7 +104,7 @@ extension DeviceVM {
             throw error
         }
         return ImmediateBindJob(
-            vm: self, plan: plan, operations: request.operations.count, mappings: mappings,
+            vm: self, plan: plan, operations: steps.count, mappings: mappings,
             usage: usage)
     }
 
@@ -124,7 +126,7 @@ extension DeviceVM {
     ) {
         pending.append(queue: request.queue.id, fence: fence, coverage: coverage)
         pendingMaps.removeAll { $0.fence.isSignalled }
-        for operation in request.operations {
+        for operation in request.array.steps {
             guard operation.kind == .map, let buffer = operation.buffer else { continue }
             pendingMaps.append(
                 PendingMap(
@@ -133,7 +135,7 @@ extension DeviceVM {
             // A pair that is new does not know yet.
             if buffer.isEvicted { space.setEvicted(true, object: buffer) }
         }
-        remember(request.operations, unmappedByBuffer: [])
+        remember(request.array.steps, unmappedByBuffer: [])
     }
 
     /// The job that binds buffers anew wherever the tree maps them when it executes: in ranges that

@@ -7,7 +7,7 @@ extension DeviceVM {
     ///
     /// Source: bind_validate_region (drivers/gpu/drm/nouveau/nouveau_uvmm.c): a region that the array
     /// itself removes counts still, so it cannot be made anew there in one request.
-    func checkSparseRegions(_ operations: [BindOperation]) throws(DeviceError) {
+    func checkSparseRegions(_ operations: [BindStep]) throws(DeviceError) {
         guard !sparse.isEmpty else { return }
         for index in operations.indices {
             let kind = operations[index].kind
@@ -22,13 +22,14 @@ extension DeviceVM {
         }
     }
 
-    /// Checks one operation against the regions as the array has made them so far.
+    /// Checks one operation against the regions as the array has made them so far, and as they were
+    /// before it.
     ///
     /// - Returns: Whether a region lies under the operation's range.
     func checkSparse(
-        _ operation: BindStep, index: Int, before: SparseRegions
+        _ operation: BindStep, index: Int, in regions: SparseRegions
     ) throws(DeviceError) -> Bool {
-        let region = sparse.first(overlapping: operation.addresses)
+        let region = regions.first(overlapping: operation.addresses)
         switch operation.kind {
         case .map:
             if let region {
@@ -36,7 +37,7 @@ extension DeviceVM {
                     region.lowerBound <= operation.addresses.lowerBound,
                     region.upperBound >= operation.addresses.upperBound
                 else { throw .sparse(operation: index, .crosses) }
-            } else if before.first(overlapping: operation.addresses) != nil {
+            } else if sparse.first(overlapping: operation.addresses) != nil {
                 throw .sparse(operation: index, .isRemoved)
             }
         case .createSparse:
@@ -52,7 +53,8 @@ extension DeviceVM {
 
     /// Makes a region; what is mapped in it stays mapped. Its page-table entries are the gaps'.
     func createSparse(
-        _ operation: BindStep, index: Int, plan: inout BindPlan
+        _ operation: BindStep, index: Int, plan: inout BindPlan,
+        _ regions: inout SparseRegions
     ) throws(DeviceError) {
         guard space.isValid(address: operation.address, range: operation.range) else {
             throw .bind(
@@ -70,14 +72,9 @@ extension DeviceVM {
         }
         if start < end { gaps.append(start..<end) }
         for gap in gaps { try plan.showSparse(gap) }
-        sparse.insert(operation.addresses)
+        regions.insert(operation.addresses)
         plan.counts.sparseMaps += 1
     }
-}
-
-extension BindOperation {
-    /// The range; its end has been checked.
-    var addresses: Range<UInt64> { address..<(address &+ range) }
 }
 
 extension DeviceVM {

@@ -52,7 +52,7 @@ struct ImmediatePlan: ~Copyable {
     /// Takes note of a checked request; a map obtains its pair.
     ///
     /// - Throws: ENOSPC for page tables, ENOMEM for objects.
-    mutating func add(_ operation: BindOperation, index: Int) throws(DeviceError) {
+    mutating func add(_ operation: BindStep, index: Int) throws(DeviceError) {
         let range = VirtualRange(address: operation.address, bytes: operation.range)
         let request = MapRequest(
             address: operation.address, range: operation.range, object: operation.buffer,

@@ -80,16 +80,11 @@ public final class BufferObject: GPUVMObject, @unchecked Sendable {
     /// none.
     public var frames: BufferFrames? { framesLock.withLock { submittedFrames } }
 
-    /// Appends the frames of `length` bytes from `offset` on to `list`; false while there are none.
-    ///
-    /// As ``BufferFrames/append(offset:length:to:)``; the caller holds the reservation.
-    public func appendFrames(
-        offset: UInt64, length: UInt64, to list: inout [PhysicalExtent]
-    ) -> Bool {
+    /// As ``frames``, without a reference: for as long as the caller holds the reservation, and the
+    /// buffer lives.
+    public var unretainedFrames: Unmanaged<BufferFrames>? {
         reservation.assertLocked()
-        guard let submittedFrames else { return false }
-        submittedFrames.append(offset: offset, length: length, to: &list)
-        return true
+        return submittedFrames.map { Unmanaged.passUnretained($0) }
     }
 
     /// Where its frames are: the wanted placement, or system memory if it was evicted.

@@ -53,7 +53,7 @@ public final class IoctlStatistics: Sendable {
         }
     }
 
-    func note(_ operations: [BindOperation]) {
+    func note(_ operations: [BindStep]) {
         var counted: [(kind: BindOperation.Kind, count: UInt64)] = []
         for index in operations.indices {
             // Neighbours are mostly of one kind.

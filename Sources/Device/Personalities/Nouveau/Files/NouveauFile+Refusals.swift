@@ -46,10 +46,10 @@ extension NouveauFile {
     }
 
     /// What is wrong with a map of `range` bytes from `offset` on.
-    static func outOfBuffer(_ range: UInt64, _ offset: UInt64, _ buffer: BufferObject) -> String {
+    static func outOfBuffer(_ range: UInt64, _ offset: UInt64, bytes: UInt64) -> String {
         if offset % frameSize != 0 { return "the offset into the buffer is no multiple of a page" }
-        return offset >= buffer.size
+        return offset >= bytes
             ? "all of it lies behind the buffer's end"
-            : "it ends 0x\(hex(range - (buffer.size - offset))) bytes behind the buffer's end"
+            : "it ends 0x\(hex(range - (bytes - offset))) bytes behind the buffer's end"
     }
 }

@@ -69,26 +69,27 @@ extension NouveauFile {
         }
         let inFences = try inFences(frame.call, at: 16, count: waits)
         let outPoints = try outPoints(frame.call, at: 24, count: signals)
-        var operations: [BindOperation] = []
-        operations.reserveCapacity(Int(count))
-        var known = RecentBuffers()
+        var request = BindArray(capacity: Int(count))
+        var known = NamedBuffers()
         for index in 0..<Int(count) {
             do throws(IoctlError) {
-                operations.append(try operation(array, index, in: vm, &known))
+                try append(to: &request, array, index, in: vm, &known)
             } catch {
                 noteRefusal(error, array, index, of: Int(count), in: vm)
                 throw error
             }
         }
-        let fence: Fence
+        let bind: AcceptedBind
         do throws(DeviceError) {
-            fence = try client.bind(
-                operations, in: vm, inFences: inFences, outPoints: outPoints)
+            bind = try client.accept(
+                request, in: vm, inFences: inFences, outPoints: outPoints)
         } catch {
             throw lost(error)
         }
-        shared.statistics.note(operations)
-        return isAsynchronous ? .done : .fence(fence)
+        shared.statistics.note(request.steps)
+        if isAsynchronous { return .submitted(bind) }
+        bind.start()
+        return .fence(bind.fence)
     }
 
     static let bindOpBytes = 40
@@ -98,49 +99,54 @@ extension NouveauFile {
     /// - Throws: ENOENT for the handle; EINVAL for what bind_validate_op refuses, for an unknown
     ///   operation, and for an empty range and a PTE kind that the chip has not, which nouveau finds
     ///   too late to say so.
-    private func operation(
-        _ array: IoctlBytes, _ index: Int, in vm: DeviceVM, _ known: inout RecentBuffers
-    ) throws(IoctlError) -> BindOperation {
+    private func append(
+        to request: inout BindArray, _ array: IoctlBytes, _ index: Int, in vm: DeviceVM,
+        _ known: inout NamedBuffers
+    ) throws(IoctlError) {
         let base = index * Self.bindOpBytes
         let number: UInt32 = array.read(base)
         let flags: UInt32 = array.read(base + 4)
+        let address: UInt64 = array.read(base + 16)
+        let range: UInt64 = array.read(base + 32)
         let isSparse = flags & 0x100 != 0
-        let kind: BindOperation.Kind
         switch number {
-        case 0: kind = isSparse ? .createSparse : .map
-        case 1: kind = isSparse ? .removeSparse : .unmap
-        default: throw .invalid("the operation is of the unknown kind \(number)")
-        }
-        var operation = BindOperation(
-            kind, address: array.read(base + 16), range: array.read(base + 32))
-        if kind == .map {
-            let buffer = try known.find(array.read(base + 8)) { (handle) throws(IoctlError) in
-                try gem(handle)
+        case 0 where !isSparse:
+            let buffer = try known.buffer(of: array.read(base + 8), in: &request) {
+                (handle) throws(IoctlError) in try gem(handle)
             }
             let offset: UInt64 = array.read(base + 24)
-            let pteKind = UInt8(truncatingIfNeeded: flags)
-            guard offset % frameSize == 0, offset < buffer.size,
-                operation.range <= buffer.size - offset
-            else { throw .invalid(Self.outOfBuffer(operation.range, offset, buffer)) }
+            let pteKind = Self.pteKind(flags)
+            guard offset % frameSize == 0, offset < buffer.size, range <= buffer.size - offset
+            else { throw .invalid(Self.outOfBuffer(range, offset, bytes: buffer.size)) }
             guard shared.model.isValid(kind: pteKind) else {
                 throw .invalid("the GPU has no PTE kind \(pteKind)")
             }
-            operation.buffer = buffer
-            operation.offset = offset
-            operation.pteKind = pteKind
-            #if MUTANTS
-                if Mutant.isPlanted("pteKindDropped") { operation.pteKind = 0 }
-            #endif
+            request.append(
+                BindStep(
+                    .map, address: address, range: range, buffer: buffer, offset: offset,
+                    pteKind: pteKind))
+        case 0: request.append(BindStep(.createSparse, address: address, range: range))
+        case 1:
+            request.append(
+                BindStep(isSparse ? .removeSparse : .unmap, address: address, range: range))
+        default: throw .invalid("the operation is of the unknown kind \(number)")
         }
-        guard operation.range != 0, (operation.address | operation.range) % frameSize == 0,
-            vm.space.isValid(address: operation.address, range: operation.range)
+        guard range != 0, (address | range) % frameSize == 0,
+            vm.space.isValid(address: address, range: range)
         else {
             throw .invalid(
                 """
                 the range is empty, misaligned, out of the space or in the kernel's part
                 """)
         }
-        return operation
+    }
+
+    /// The low byte of a map's flags.
+    private static func pteKind(_ flags: UInt32) -> UInt8 {
+        #if MUTANTS
+            if Mutant.isPlanted("pteKindDropped") { return 0 }
+        #endif
+        return UInt8(truncatingIfNeeded: flags)
     }
 
     /// What a client hears of a queue or VM that will never work again.

@@ -96,6 +96,10 @@ public final class NouveauFile: Sendable {
             switch try carryOut(known, &frame) {
             case .done:
                 completion(frame.reply(0))
+            case .submitted(let bind):
+                // The program goes on while the page tables are written.
+                completion(frame.reply(0))
+                bind.start()
             case .fence(let fence):
                 let deferred = DeferredIoctl(frame, completion)
                 if !fence.addCallback(deferred) { deferred.fenceSignalled(fence) }

@@ -50,6 +50,8 @@ struct IoctlFrame: Sendable {
 enum IoctlStep: Sendable {
     /// It is done.
     case done
+    /// It is done, and the bind has yet to be started.
+    case submitted(AcceptedBind)
     /// It returns when the fence signals, with its error.
     case fence(Fence)
     /// It closes the queue when the fence signals, and returns.

@@ -61,9 +61,11 @@ final class LegacySpace: Sendable {
                 .map, address: addresses.lowerBound, range: buffer.size, buffer: buffer)
             operation.pteKind = pteKind
             do throws(DeviceError) {
-                let fence = try client.bind([operation], in: vm, inFences: [], outPoints: [])
-                state.placed[buffer.id] = Placed(addresses: addresses, mapped: fence)
-                return (addresses.lowerBound, fence)
+                let bind = try client.accept(
+                    BindArray([operation]), in: vm, inFences: [], outPoints: [])
+                bind.start()
+                state.placed[buffer.id] = Placed(addresses: addresses, mapped: bind.fence)
+                return (addresses.lowerBound, bind.fence)
             } catch {
                 state.holes.give(addresses)
                 throw error
@@ -82,9 +84,11 @@ final class LegacySpace: Sendable {
             let operation = BindOperation(
                 .unmap, address: range.lowerBound, range: range.upperBound - range.lowerBound)
             // Refused only by a VM that will execute nothing any more.
-            _ = try? client.bind(
-                [operation], in: vm, inFences: buffer.reservation.fences(.bookkeep),
-                outPoints: [])
+            try? client.accept(
+                BindArray([operation]), in: vm,
+                inFences: buffer.reservation.fences(.bookkeep),
+                outPoints: []
+            ).start()
             state.holes.give(range)
         }
     }
