@@ -165,7 +165,7 @@ struct NVIDIATableTests {
         #expect(fixture.device.tablePool.reserved == 0)
     }
 
-    @Test("Regions that share a leaf are removed one by one, also at the end of a quota")
+    @Test("Regions that share 2 MiB are removed one by one, however full the page tables are")
     func neighbours() throws {
         let fixture = try DeviceFixture()
         let (handle, vm) = try makeVM(fixture)
@@ -176,13 +176,19 @@ struct NVIDIATableTests {
                 [BindOperation(.createSparse, address: 0x4000_0000 + index * half, range: half)])
         }
         let decoder = GP100Decoder(vm)
-        #expect(decoder.translate(0x4000_0000) == .sparse(shift: 21), "joined")
+        #expect(decoder.translate(0x4000_0000) == .sparse(shift: 16), "not joined")
+        let rest = try fixture.device.tablePool.reserve(fixture.device.tablePool.available)
         try fixture.bind(
             handle, [BindOperation(.removeSparse, address: 0x4000_0000, range: half)])
         #expect(decoder.translate(0x4000_0000) == .hole)
         #expect(decoder.translate(0x400f_f000) == .hole)
         #expect(decoder.translate(0x4010_0000) == .sparse(shift: 16))
         #expect(decoder.translate(0x401f_f000) == .sparse(shift: 16))
+        try fixture.bind(
+            handle, [BindOperation(.removeSparse, address: 0x4010_0000, range: half)])
+        #expect(decoder.translate(0x4010_0000) == .hole)
+        _ = consume rest
+        #expect(vm.table.heldPages == 1)
     }
 
     @Test("What is mapped in a region can be unmapped, however full the page tables are")

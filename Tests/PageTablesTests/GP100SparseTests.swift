@@ -100,26 +100,6 @@ struct GP100SparseTests {
         fixture.checkAccounting()
     }
 
-    @Test("who takes memory away leaves a sparse entry that it would have to cut")
-    func zap() throws {
-        let fixture = try GP100Fixture(pages: 16)
-        try fixture.mapNull(0, bytes: giB)
-        try fixture.mapNull(giB, bytes: 2 * miB)
-        let rest = try fixture.pool.reserve(fixture.pool.available)
-        var retired = RetiredTables()
-        for (address, range) in [
-            (4096, 4096), (512 * miB - 4096, 8192), (giB + 4096, 64 * kiB),
-        ] as [(UInt64, UInt64)] {
-            fixture.table.zap(address, range: range, retiring: &retired)
-            #expect(fixture.sizes == [29: 2, 21: 1], "\(address)")
-        }
-        fixture.table.zap(0, range: 512 * miB, retiring: &retired)
-        #expect(fixture.sizes == [29: 1, 21: 1], "a whole one goes")
-        fixture.pool.release(&retired)
-        _ = consume rest
-        fixture.checkAccounting()
-    }
-
     @Test(
         "zeros over memory take no table, however full the pool is",
         arguments: 51...56 as ClosedRange<UInt64>)

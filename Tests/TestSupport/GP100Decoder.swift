@@ -75,8 +75,10 @@ public struct GP100Decoder {
             let entry = read(bigTable + (address >> 16 & 31) * 8)
             if entry & 1 != 0 { return page(entry, 16, address) }
             if entry == 0x8 { return .sparse(shift: 16) }
+            // Not valid, and PRIVILEGE: nothing below counts.
+            if entry == 0x20 { return .hole }
             guard entry == 0 else { return odd(entry) }
-        } else if big != 0 {
+        } else if big != 0 && big != 0x20 {
             return odd(big)
         }
         guard let smallTable = directory(small, addressLow: 8, unit: 12) else {
@@ -85,7 +87,8 @@ public struct GP100Decoder {
         // 4 KiB: bits 20:12.
         let entry = read(smallTable + (address >> 12 & 511) * 8)
         if entry & 1 != 0 { return page(entry, 12, address) }
-        return entry == 0x8 ? .sparse(shift: 12) : entry == 0 ? .hole : odd(entry)
+        // Of an entry that is not valid, no more than VOL counts.
+        return entry == 0x8 ? .sparse(shift: 12) : entry & ~0x20 == 0 ? .hole : odd(entry)
     }
 
     private func odd(_ entry: UInt64) -> Outcome {

@@ -26,7 +26,8 @@ struct BindPlan: ~Copyable {
     var reservation: TableReservation
     private let table: any PageTableWriting.Type
     private var demand: PageTableDemand
-    private let space: GPUVM
+    /// The sparse regions of which updates show a part.
+    private var regions: [Range<UInt64>] = []
 
     /// Whether all updates put entries where there are none, or those that are there already: MMUs
     /// cache no missing entries.
@@ -40,10 +41,9 @@ struct BindPlan: ~Copyable {
     ///   - format: Of the page table that the plan will be executed on.
     ///   - buffers: The request's, by which its steps name them.
     init(
-        _ format: TableFormat, space: GPUVM, pool: TablePool, tableQuota: Int,
+        _ format: TableFormat, pool: TablePool, tableQuota: Int,
         buffers: [BufferObject] = []
     ) {
-        self.space = space
         table = format.tableClass
         demand = PageTableDemand(table)
         reservation = pool.emptyReservation()
@@ -87,7 +87,7 @@ struct BindPlan: ~Copyable {
             guard let buffer = operation.unretainedBuffer else { return }
             guard !buffer._withUnsafeGuaranteedRef({ $0.isEvicted }) else {
                 // Nothing leads to an evicted buffer; the next exec brings it back.
-                return try appendUnmap(range, isOverNull: isSparse || replacesNull)
+                return try hold(range)
             }
             try map(
                 range, from: frames(of: buffer, at: Int(operation.bufferIndex)), operation.offset,
@@ -102,18 +102,16 @@ struct BindPlan: ~Copyable {
             guard isSparse else { return try appendUnmap(range, isOverNull: replacesNull) }
             try unmapShowing(sparse, operation.addresses)
         case .createSparse: return
-        case .removeSparse: try appendUnmap(range, isOverNull: true)
+        case .removeSparse:
+            // No entry that reads zero is another region's too.
+            try appendUnmap(range, isOverNull: replacesNull)
         case .unmapAll:
             for position in 0..<ops.count {
                 guard case .unmap(let unmap) = ops[position] else { continue }
                 let range = VirtualRange(address: unmap.va.address, bytes: unmap.va.range)
                 try sparse.forEachPiece(of: range.address..<(range.address + range.bytes)) {
-                    (piece, isSparse) throws(DeviceError) in
-                    if isSparse {
-                        try showSparse(piece, insteadOf: unmap.va)
-                    } else {
-                        appendUnmap(piece)
-                    }
+                    (piece, region) throws(DeviceError) in
+                    try clear(piece, of: region, isOverNull: false)
                 }
                 unmappedByBuffer.append(range)
             }
@@ -122,15 +120,37 @@ struct BindPlan: ~Copyable {
         }
     }
 
-    /// Takes note of a range that reads zero and drops writes from now on.
+    /// Takes note of a range of a new sparse region that reads zero and drops writes from now on.
     ///
     /// - Throws: ``DeviceError/pageTables(_:)`` or ``DeviceError/quota(_:limit:)``.
-    mutating func showSparse(_ range: Range<UInt64>) throws(DeviceError) {
-        let bytes = range.upperBound - range.lowerBound
-        let covered = VirtualRange(address: range.lowerBound, bytes: bytes)
+    mutating func showSparse(
+        _ range: Range<UInt64>, of region: Range<UInt64>
+    ) throws(DeviceError) {
         demand.addReplacement()
-        try reserveNull(covered)
-        append(.mapNull(address: range.lowerBound, range: bytes, flags: []), covered)
+        try reserveNull(VirtualRange(range))
+        appendSparse(range, of: region, isPaid: true)
+    }
+
+    private mutating func appendSparse(
+        _ range: Range<UInt64>, of region: Range<UInt64>, isPaid: Bool
+    ) {
+        if regions.last != region { regions.append(region) }
+        let covered = VirtualRange(range)
+        append(
+            .showSparse(
+                address: covered.address, range: covered.bytes, region: regions.count - 1,
+                isPaid: isPaid), covered)
+    }
+
+    /// Takes note of a range that an evicted buffer is mapped to: it has from now on what the buffer's
+    /// memory takes, so that neither its return nor an unmap is refused for page tables.
+    private mutating func hold(_ range: VirtualRange) throws(DeviceError) {
+        if table.keepsTables {
+            try reserve(demand.addMap(address: range.address, range: range.bytes))
+        } else {
+            demand.addRemoval()
+        }
+        append(.hold(address: range.address, range: range.bytes), range)
     }
 
     /// Whether the planned ops unmap or cut a mapping of nothing.
@@ -175,49 +195,35 @@ struct BindPlan: ~Copyable {
             let start = max(old.address, request.lowerBound)
             let end = min(old.address + old.range, request.upperBound)
             try sparse.forEachPiece(of: start..<end) {
-                (piece, isSparse) throws(DeviceError) in
-                if isSparse { try showSparse(piece, insteadOf: old) } else { appendUnmap(piece) }
+                (piece, region) throws(DeviceError) in
+                try clear(piece, of: region, isOverNull: old.flags.contains(.sparse))
             }
         }
     }
 
-    /// Takes note of a range of a sparse region that shows again, since a mapping over it goes.
-    ///
-    /// The client's quota has no say, and where memory is there now the page table has what that
-    /// takes: no unmap is refused for page tables. What a buffer has left that was evicted, and is not
-    /// bound again in this VM, are holes.
-    private mutating func showSparse(
-        _ range: Range<UInt64>, insteadOf va: GPUVA
+    /// Clears a range that a mapping covered. The sparse region that it lies in, if any, shows again.
+    private mutating func clear(
+        _ range: Range<UInt64>, of region: Range<UInt64>?, isOverNull: Bool
     ) throws(DeviceError) {
-        let bytes = range.upperBound - range.lowerBound
-        demand.addReplacement()
-        let needed = demand.addNullMap(address: range.lowerBound, range: bytes)
-        do throws(DeviceError) {
+        guard let region else {
+            return try appendUnmap(VirtualRange(range), isOverNull: isOverNull)
+        }
+        let covered = VirtualRange(range)
+        if table.keepsTables {
+            // The mapping has what that takes, be its memory there or not.
+            demand.addZeros(address: covered.address, range: covered.bytes)
+        } else {
+            demand.addReplacement()
+            let needed = demand.addNullMap(address: covered.address, range: covered.bytes)
             try take(needed)
             unmapTables += needed
-        } catch {
-            guard table.charges.allSatisfy(\.isFreeWhenNull),
-                let buffer = va.object as? BufferObject, !buffer.isEvicted,
-                // The buffer may be back, and this VM's entries not written since.
-                !space.isEvicted(buffer)
-            else { throw error }
-            // Nothing was paid that a later operation could share.
-            demand.addRemoval()
         }
-        append(
-            .mapNull(address: range.lowerBound, range: bytes, flags: []),
-            VirtualRange(address: range.lowerBound, bytes: bytes))
-    }
-
-    private mutating func appendUnmap(_ range: Range<UInt64>) {
-        demand.addRemoval()
-        let bytes = range.upperBound - range.lowerBound
-        append(
-            .unmap(address: range.lowerBound, range: bytes),
-            VirtualRange(address: range.lowerBound, bytes: bytes))
+        appendSparse(range, of: region, isPaid: !table.keepsTables)
     }
 
     /// Takes note of a mapping whose buffer was brought back; such a plan has nothing else.
+    ///
+    /// What its memory had left when it went may do, if there are no tables for larger leaves.
     ///
     /// - Throws: As ``collect(_:index:records:)``.
     mutating func rebind(_ va: GPUVA, of buffer: BufferObject) throws(DeviceError) {
@@ -225,7 +231,8 @@ struct BindPlan: ~Copyable {
         if buffers.last !== buffer { buffers.append(buffer) }
         try map(
             VirtualRange(address: va.address, bytes: va.range),
-            from: Self.frames(of: Unmanaged.passUnretained(buffer)), va.offset, va.flags)
+            from: Self.frames(of: Unmanaged.passUnretained(buffer)), va.offset, va.flags,
+            isHeld: table.keepsTables)
     }
 
     /// Where the memory of the request's buffer at `index` is.
@@ -247,15 +254,20 @@ struct BindPlan: ~Copyable {
 
     private mutating func map(
         _ range: VirtualRange, from frames: Unmanaged<BufferFrames>, _ offset: UInt64,
-        _ flags: GPUVAFlags
+        _ flags: GPUVAFlags, isHeld: Bool = false
     ) throws(DeviceError) {
         let first = extents.count
         frames._withUnsafeGuaranteedRef {
             $0.append(offset: offset, length: range.bytes, to: &extents)
         }
         let isJoined = join(range, to: extents.count, flags)
-        try reserve(
-            demand.addMap(address: range.address, range: range.bytes, isContinued: isJoined))
+        let needed = demand.addMap(
+            address: range.address, range: range.bytes, isContinued: isJoined)
+        do throws(DeviceError) {
+            try reserve(needed)
+        } catch {
+            if !isHeld { throw error }
+        }
         if isJoined { return }
         append(
             .map(
@@ -297,8 +309,23 @@ struct BindPlan: ~Copyable {
                     kind: Self.written(kind), using: &reservation, retiring: &retired)
             }
         case .mapNull(let address, let range, let flags):
+            // A sparse region beside it goes without a table.
             table.mapNull(
-                address, range: range, flags: flags, using: &reservation, retiring: &retired)
+                address, range: range, flags: flags, joining: address..<(address + range),
+                using: &reservation, retiring: &retired)
+        case .showSparse(let address, let range, let region, true):
+            table.mapNull(
+                address, range: range, flags: [], joining: regions[region],
+                using: &reservation, retiring: &retired)
+        case .showSparse(let address, let range, let region, false):
+            // What the reservation has is other updates'.
+            var gain = reservation.pool.emptyReservation()
+            table.mapNull(
+                address, range: range, flags: [], joining: regions[region],
+                using: &gain, retiring: &retired)
+            reservation.absorb(gain)
+        case .hold(let address, let range):
+            table.hold(address, range: range, using: &reservation, retiring: &retired)
         case .unmap(let address, let range):
             table.unmap(address, range: range, using: &reservation, retiring: &retired)
         }
@@ -326,6 +353,7 @@ struct BindPlan: ~Copyable {
         updates = []
         ranges = []
         extents = []
+        regions = []
         buffers = []
         frames = []
         records = []

@@ -133,7 +133,7 @@ extension DeviceVM {
                 ignoresDuplicates: true, cancellation: client?.cancellation)
             try lockReservations(for: request, &locking)
             var plan = BindPlan(
-                format, space: space, pool: device.tablePool, tableQuota: request.tableQuota,
+                format, pool: device.tablePool, tableQuota: request.tableQuota,
                 buffers: request.array.buffers)
             // The VM's own change with the tree, and not at all if a step fails.
             var regions = sparse

@@ -149,7 +149,7 @@ extension DeviceVM {
             return (Job(body: body), body.coverage, { body.discard() })
         }
         var plan = BindPlan(
-            format, space: space, pool: device.tablePool, tableQuota: tableQuota)
+            format, pool: device.tablePool, tableQuota: tableQuota)
         for buffer in buffers {
             guard buffer.frames != nil else { continue }
             try space.forEachMapping(of: buffer) { va throws(DeviceError) in

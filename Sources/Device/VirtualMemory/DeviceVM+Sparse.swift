@@ -71,7 +71,7 @@ extension DeviceVM {
             return true
         }
         if start < end { gaps.append(start..<end) }
-        for gap in gaps { try plan.showSparse(gap) }
+        for gap in gaps { try plan.showSparse(gap, of: operation.addresses) }
         regions.insert(operation.addresses)
         plan.counts.sparseMaps += 1
     }

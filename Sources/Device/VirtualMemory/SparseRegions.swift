@@ -38,23 +38,23 @@ struct SparseRegions: Equatable {
         return true
     }
 
-    /// Calls `body` with the pieces of `range`, in order, each wholly inside of a region or outside of
-    /// all. O(log regions + pieces).
+    /// Calls `body` with the pieces of `range`, in order, each wholly inside of a region, which it gets
+    /// too, or outside of all. O(log regions + pieces).
     func forEachPiece<Failure: Error>(
-        of range: Range<UInt64>, _ body: (Range<UInt64>, Bool) throws(Failure) -> Void
+        of range: Range<UInt64>, _ body: (Range<UInt64>, Range<UInt64>?) throws(Failure) -> Void
     ) throws(Failure) {
         var start = range.lowerBound
         var index = firstIndex(endingAfter: start)
         while index < regions.count, regions[index].lowerBound < range.upperBound {
             let region = regions[index]
-            if start < region.lowerBound { try body(start..<region.lowerBound, false) }
+            if start < region.lowerBound { try body(start..<region.lowerBound, nil) }
             start = max(start, region.lowerBound)
             let end = min(region.upperBound, range.upperBound)
-            try body(start..<end, true)
+            try body(start..<end, region)
             start = end
             index += 1
         }
-        if start < range.upperBound { try body(start..<range.upperBound, false) }
+        if start < range.upperBound { try body(start..<range.upperBound, nil) }
     }
 
     private func firstIndex(endingAfter address: UInt64) -> Int {

@@ -12,6 +12,12 @@ public struct VirtualRange: Equatable, Sendable {
         self.bytes = bytes
     }
 
+    /// The addresses of a range.
+    @inlinable
+    public init(_ range: Range<UInt64>) {
+        self.init(address: range.lowerBound, bytes: range.upperBound - range.lowerBound)
+    }
+
     /// The last address of the range; nil if the range is empty.
     var last: UInt64? {
         guard bytes != 0 else { return nil }

@@ -1,10 +1,15 @@
-/// What a map operation still has to map: a walk over its extents that joins neighbours.
+/// What a map operation still has to map: a walk over its extents that joins neighbours, or a number of
+/// bytes without memory.
 ///
 /// `physical` and `runBytes` describe the longest contiguous run at the current position, so that
 /// leaf sizes do not depend on how the caller cut its extents. Each extent is looked at once.
 struct LeafSource {
     let flags: PTEFlags
     let isNull: Bool
+    /// Whether what has no memory faults and keeps its tables, and does not read zero.
+    let isHeld: Bool
+    /// Where what has no memory may become one leaf with what is there.
+    let joined: Range<UInt64>
     private(set) var physical: PhysicalAddress = 0
     private(set) var runBytes: UInt64 = 0
     private let extents: UnsafeBufferPointer<PhysicalExtent>
@@ -20,15 +25,22 @@ struct LeafSource {
         self.flags = flags
         self.border = border
         isNull = false
+        isHeld = false
+        joined = 0..<0
         loadRun()
     }
 
     /// `bytes` bytes of nothing.
-    init(nullBytes bytes: UInt64, flags: PTEFlags) {
+    init(
+        nullBytes bytes: UInt64, flags: PTEFlags, joining joined: Range<UInt64> = 0..<(.max),
+        isHeld: Bool = false
+    ) {
         extents = UnsafeBufferPointer(start: nil, count: 0)
         self.flags = flags
         border = 0
         isNull = true
+        self.isHeld = isHeld
+        self.joined = joined
         runBytes = bytes
     }
 

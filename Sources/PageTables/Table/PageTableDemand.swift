@@ -87,6 +87,16 @@ public struct PageTableDemand {
         return count
     }
 
+    /// Takes note of a range of memory, or held, that reads zero from now on: that needs no table, where
+    /// ``PageTableWriting/keepsTables`` says so, but may take some away.
+    public mutating func addZeros(address: UInt64, range: UInt64) {
+        addReplacement()
+        let last = address + (range - 1)
+        if levels.contains(where: { $0.charge.losesTable(from: address, to: last) }) {
+            addRemoval()
+        }
+    }
+
     /// How many tables more a map needs that makes its range read zero.
     ///
     /// - Parameters: As of ``PageTableWriting/nullTablesNeeded(address:range:)``; the range is not empty.

@@ -13,6 +13,12 @@
 public protocol PageTableWriting: PageWalker {
     /// What an operation costs, for each span that it touches.
     static var charges: [TableCharge] { get }
+    /// Whether a range that memory was taken away from (``zap(_:range:retiring:)``) or kept from
+    /// (``hold(_:range:using:retiring:)``) keeps what memory there would have, until it is unmapped.
+    ///
+    /// Mapping such a range or memory anew needs no reservation then, and neither does making it read
+    /// zero (with an empty one, larger leaves may not come about), or unmapping it.
+    static var keepsTables: Bool { get }
     /// Whether a range can be operated on: page-aligned, not empty, inside the address space.
     static func isValidRange(_ address: UInt64, range: UInt64) -> Bool
     /// How many tables mapping a valid range (or none) may take, whatever the table looks like by
@@ -39,8 +45,11 @@ public protocol PageTableWriting: PageWalker {
         retiring retired: inout RetiredTables)
     /// Makes a range read zero and drop writes; see
     /// ``FormattedPageTable/mapNull(_:range:flags:using:retiring:)``.
+    ///
+    /// - Parameter joined: Where a leaf that holds nothing in reserve may come to span more than the
+    ///   range. A part of such a leaf takes tables to be unmapped.
     func mapNull(
-        _ address: UInt64, range: UInt64, flags: PTEFlags,
+        _ address: UInt64, range: UInt64, flags: PTEFlags, joining joined: Range<UInt64>,
         using reservation: inout TableReservation, retiring retired: inout RetiredTables)
     /// Unmaps a range; see ``FormattedPageTable/unmap(_:range:retiring:)``.
     ///
@@ -49,8 +58,14 @@ public protocol PageTableWriting: PageWalker {
     func unmap(
         _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
         retiring retired: inout RetiredTables)
-    /// Takes memory away: unmaps a range, but does nothing if the table has been destroyed, and may
-    /// leave what reads zero. It needs no reservation.
+    /// Unmaps a range where memory shall be, and takes the tables for it if ``keepsTables`` says so.
+    ///
+    /// - Parameter reservation: As for a map.
+    func hold(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables)
+    /// Takes memory away: the range faults, as after an unmap, but nothing is done if the table has been
+    /// destroyed, and it may leave what reads zero. It needs no reservation.
     func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables)
     /// Returns every table and every reserve to the pool; see ``FormattedPageTable/destroy()``.
     func destroy()
@@ -94,6 +109,16 @@ extension PageTableWriting {
         }
     }
 
+    /// Makes a range read zero and drop writes, joined with whatever reads zero beside it.
+    public func mapNull(
+        _ address: UInt64, range: UInt64, flags: PTEFlags = [],
+        using reservation: inout TableReservation, retiring retired: inout RetiredTables
+    ) {
+        mapNull(
+            address, range: range, flags: flags, joining: 0..<(.max), using: &reservation,
+            retiring: &retired)
+    }
+
     /// Unmaps memory, which needs no reservation: no entry that reads zero is cut.
     public func unmap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
         var none = pool.emptyReservation()
@@ -122,6 +147,9 @@ extension FormattedPageTable: PageTableWriting {
         }
     }
 
+    /// False: tables go with what they map.
+    public static var keepsTables: Bool { false }
+
     /// Maps a range to memory; the format has no kinds.
     public func map(
         _ address: UInt64, extents: UnsafeBufferPointer<PhysicalExtent>, flags: PTEFlags,
@@ -129,6 +157,22 @@ extension FormattedPageTable: PageTableWriting {
         retiring retired: inout RetiredTables
     ) {
         map(address, extents: extents, flags: flags, using: &reservation, retiring: &retired)
+    }
+
+    /// Makes a range read zero; each large leaf holds what splitting it takes, whatever it spans.
+    public func mapNull(
+        _ address: UInt64, range: UInt64, flags: PTEFlags, joining joined: Range<UInt64>,
+        using reservation: inout TableReservation, retiring retired: inout RetiredTables
+    ) {
+        mapNull(address, range: range, flags: flags, using: &reservation, retiring: &retired)
+    }
+
+    /// Unmaps a range.
+    public func hold(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables
+    ) {
+        unmap(address, range: range, retiring: &retired)
     }
 
     /// Unmaps a range; each large leaf, null or not, holds what splitting it takes.

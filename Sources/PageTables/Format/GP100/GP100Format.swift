@@ -42,6 +42,10 @@ public struct GP100Format: Sendable {
     static let apertureMask: UInt64 = 3 << 1
     /// The entry, of any level, that reads zero and drops writes.
     static let sparse: UInt64 = volatile
+    /// The entry of a page table, or in the place of a PDE0's first word, that maps nothing and keeps its
+    /// place: memory was taken away from there. Hardware looks at the bit in big entries only, where it
+    /// hides the small ones, which are invalid there in any case.
+    static let held: UInt64 = privileged
     /// Bits 32:8 and 53:8.
     static let videoMask: UInt64 = ((1 << 25) - 1) << 8
     static let systemMask: UInt64 = ((1 << 46) - 1) << 8

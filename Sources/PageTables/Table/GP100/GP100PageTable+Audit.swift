@@ -78,12 +78,13 @@ extension GP100PageTable {
         }
     }
 
-    /// Whether a page-table entry maps something or should.
+    /// Whether a page-table entry maps something, holds its place, or should.
     private func count(
         _ entry: UInt64, sizeShift: UInt64, _ audit: inout PageTableAudit
     ) -> Bool {
         switch format.decode(entry, sizeShift: sizeShift) {
         case .invalid where entry == 0: return false
+        case .invalid where entry == GP100Format.held: break
         case .invalid, .malformed, .table: audit.malformedEntries += 1
         case .memory, .null: break
         }

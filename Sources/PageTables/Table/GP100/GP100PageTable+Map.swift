@@ -54,14 +54,29 @@ extension GP100PageTable {
     ///
     /// Every span of a directory entry that the range covers becomes one sparse entry, of whatever
     /// level. The rules of ``map(_:extents:flags:kind:using:retiring:)`` apply, with
-    /// ``PageTableWriting/nullTablesNeeded(address:range:)`` for the reservation.
+    /// ``PageTableWriting/nullTablesNeeded(address:range:)`` for the reservation, or none where all of the
+    /// range is memory or held: then the entries are as large as the tables that are there allow.
     /// Complexity: O(leaves written or replaced).
-    /// - Parameter flags: Have no effect: a sparse entry has none, and drops all writes.
+    /// - Parameters:
+    ///   - flags: Have no effect: a sparse entry has none, and drops all writes.
+    ///   - joined: Where the range may become one leaf of 2 MiB with what reads zero beside it. Who
+    ///     unmaps the range again, but not that, needs no tables.
     public func mapNull(
-        _ address: UInt64, range: UInt64, flags: PTEFlags = [],
+        _ address: UInt64, range: UInt64, flags: PTEFlags, joining joined: Range<UInt64>,
         using reservation: inout TableReservation, retiring retired: inout RetiredTables
     ) {
-        let source = LeafSource(nullBytes: range, flags: [])
+        let source = LeafSource(nullBytes: range, flags: [], joining: joined)
+        execute(address, range: range, source, 0, using: &reservation, retiring: &retired)
+    }
+
+    /// Makes a range of addresses fault, replacing what was there, and holds what memory would take.
+    ///
+    /// The rules of ``map(_:extents:flags:kind:using:retiring:)`` apply.
+    public func hold(
+        _ address: UInt64, range: UInt64, using reservation: inout TableReservation,
+        retiring retired: inout RetiredTables
+    ) {
+        let source = LeafSource(nullBytes: range, flags: [], isHeld: true)
         execute(address, range: range, source, 0, using: &reservation, retiring: &retired)
     }
 
@@ -98,7 +113,7 @@ extension GP100PageTable {
                 let index = GP100Format.index(address, level)
                 let slot = pool.entries(table) + index
                 let old = slot.pointee.load(ordering: .relaxed)
-                if source.isNull && (old == GP100Format.sparse || next &- address == span) {
+                if source.isSparse && (old == GP100Format.sparse || next &- address == span) {
                     source.advance(next &- address)
                     makeSparse(
                         table, level: level, index, old, credits: &credits, retiring: &retiring)
@@ -131,7 +146,7 @@ extension GP100PageTable {
     }
 
     /// Writes the part of the operation that lies in one span of 2 MiB.
-    private func writeSpan(
+    func writeSpan(
         _ directory: UInt32, from start: UInt64, to end: UInt64, source: inout LeafSource,
         _ kind: UInt8, credits: inout Int, retiring: inout RetiredTables
     ) {
@@ -139,7 +154,7 @@ extension GP100PageTable {
         let old = GP100Span(words)
         let first = Int(truncatingIfNeeded: (start &>> frameShift) & 511)
         let last = first &+ Int(truncatingIfNeeded: (end &- start) &>> frameShift)
-        if let leaf = wholeLeaf(old, first, last, source, kind) {
+        if let leaf = wholeLeaf(old, first, last, source, kind, start, credits) {
             source.advance(end &- start)
             replace(directory, words, old, with: leaf, credits: &credits, retiring: &retiring)
             return
@@ -150,22 +165,30 @@ extension GP100PageTable {
     }
 
     /// The leaf of 2 MiB that the span is from now on, if the operation's part and what it leaves of
-    /// the span are one run.
+    /// the span are one run, and the leaf's reserve is there.
     @inline(__always)
     private func wholeLeaf(
-        _ old: GP100Span, _ first: Int, _ last: Int, _ source: LeafSource, _ kind: UInt8
+        _ old: GP100Span, _ first: Int, _ last: Int, _ source: LeafSource, _ kind: UInt8,
+        _ start: UInt64, _ credits: Int
     ) -> UInt64? {
         guard source.runBytes >= UInt64(last &- first) &<< frameShift else { return nil }
         let leaf: UInt64
         if source.isNull {
-            leaf = GP100Format.sparse
+            leaf = source.blank
         } else {
             let base = source.physical &- UInt64(first) &<< frameShift
             guard base & (GP100Format.span(1) &- 1) == 0 else { return nil }
             leaf = format.memoryEntry(base, flags: source.flags, kind: kind)
         }
+        guard GP100Span.leafReserve(leaf) &- old.reserve <= credits else { return nil }
         if last &- first == 512 || old.low == leaf { return leaf }
         guard !old.isLeaf else { return nil }
+        if source.isNull {
+            let span = start & ~(GP100Format.span(1) &- 1)
+            guard span >= source.joined.lowerBound,
+                span &+ (GP100Format.span(1) &- 1) < source.joined.upperBound
+            else { return nil }
+        }
         let tables = GP100SpanTables(self, old)
         // The rear first: it differs at once in a span that is filled page by page.
         return tables.says(leaf, from: last, to: 512) && tables.says(leaf, from: 0, to: first)
@@ -197,4 +220,14 @@ extension GP100PageTable {
         leafReserve &+= new &- old
         precondition(credits >= 0, "a page-table operation outspent its reservation")
     }
+}
+
+extension LeafSource {
+    /// Whether it reads zero.
+    @inline(__always)
+    fileprivate var isSparse: Bool { isNull && !isHeld }
+
+    /// The entry of any size, and of any span that it covers, of what has no memory.
+    @inline(__always)
+    var blank: UInt64 { isHeld ? GP100Format.held : GP100Format.sparse }
 }

@@ -24,27 +24,60 @@ extension GP100PageTable {
             assertUsable()
             clear(
                 root, level: GP100Format.rootLevel, from: address, to: address &+ range,
-                cutsSparse: true, credits: &reservation.count, retiring: &retired)
+                credits: &reservation.count, retiring: &retired)
         }
     }
 
     /// Takes memory away, for who moves a buffer out of tables whose owners may close them at any
-    /// moment: a destroyed table stays as it is, and so does a sparse entry of which the range covers
-    /// only a part, since nothing pays for cutting it.
+    /// moment: a destroyed table stays as it is.
+    ///
+    /// Tables and reserves stay where the memory was, in held entries, so that mapping memory there
+    /// again, making it read zero and unmapping it need nothing. Where no table is, and in sparse entries
+    /// above the pages', nothing happens.
     public func zap(_ address: UInt64, range: UInt64, retiring retired: inout RetiredTables) {
         precondition(Self.isValidRange(address, range: range), "a range outside of the space")
         lock.withLock {
             guard !isDestroyed else { return }
             var credits = 0
-            clear(
+            holdMemory(
                 root, level: GP100Format.rootLevel, from: address, to: address &+ range,
-                cutsSparse: false, credits: &credits, retiring: &retired)
+                credits: &credits, retiring: &retired)
             pool.unreserve(credits)
         }
     }
 
+    private func holdMemory(
+        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, credits: inout Int,
+        retiring: inout RetiredTables
+    ) {
+        let span = GP100Format.span(level)
+        var address = start
+        while address < end {
+            let next = min(end, (address | (span &- 1)) &+ 1)
+            if level == 1 {
+                let words = pool.entries(table) + 2 &* GP100Format.index(address, 1)
+                let old = GP100Span(words)
+                if !old.isEmpty && old.low != GP100Format.sparse {
+                    var source = LeafSource(nullBytes: next &- address, flags: [], isHeld: true)
+                    writeSpan(
+                        table, from: address, to: next, source: &source, 0, credits: &credits,
+                        retiring: &retiring)
+                }
+            } else {
+                let slot = pool.entries(table) + GP100Format.index(address, level)
+                let entry = slot.pointee.load(ordering: .relaxed)
+                if entry & GP100Format.apertureMask != 0 {
+                    holdMemory(
+                        child(entry), level: level - 1, from: address, to: next,
+                        credits: &credits, retiring: &retiring)
+                }
+            }
+            address = next
+        }
+    }
+
     private func clear(
-        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64,
         credits: inout Int, retiring: inout RetiredTables
     ) {
         let span = GP100Format.span(level)
@@ -53,12 +86,12 @@ extension GP100PageTable {
             let next = min(end, (address | (span &- 1)) &+ 1)
             if level == 1 {
                 clearSpan(
-                    table, from: address, to: next, cutsSparse: cutsSparse, credits: &credits,
+                    table, from: address, to: next, credits: &credits,
                     retiring: &retiring)
             } else {
                 clearEntry(
-                    table, level: level, from: address, to: next, cutsSparse: cutsSparse,
-                    credits: &credits, retiring: &retiring)
+                    table, level: level, from: address, to: next, credits: &credits,
+                    retiring: &retiring)
             }
             address = next
         }
@@ -66,7 +99,7 @@ extension GP100PageTable {
 
     /// Clears the part `start..<end` of what one entry above PDE0 spans.
     private func clearEntry(
-        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        _ table: UInt32, level: Int, from start: UInt64, to end: UInt64,
         credits: inout Int, retiring: inout RetiredTables
     ) {
         let slot = pool.entries(table) + GP100Format.index(start, level)
@@ -79,12 +112,11 @@ extension GP100PageTable {
             pool.live[Int(table)] &-= 1
             return
         }
-        guard !isSparse || cutsSparse else { return }
         let child = openChild(old, level: level, credits: &credits)
         if !isWhole {
             clear(
-                child, level: level - 1, from: start, to: end, cutsSparse: cutsSparse,
-                credits: &credits, retiring: &retiring)
+                child, level: level - 1, from: start, to: end, credits: &credits,
+                retiring: &retiring)
             // The table of a cut entry has something left: the other part.
             if isSparse { return link(child, slot) }
         }
@@ -96,7 +128,7 @@ extension GP100PageTable {
     }
 
     private func clearSpan(
-        _ directory: UInt32, from start: UInt64, to end: UInt64, cutsSparse: Bool,
+        _ directory: UInt32, from start: UInt64, to end: UInt64,
         credits: inout Int, retiring: inout RetiredTables
     ) {
         let words = pool.entries(directory) + 2 &* GP100Format.index(start, 1)
@@ -109,7 +141,6 @@ extension GP100PageTable {
             discard(old, credits: &credits, retiring: &retiring)
             return
         }
-        guard cutsSparse || old.low != GP100Format.sparse else { return }
         let first = Int(truncatingIfNeeded: (start &>> frameShift) & 511)
         let last = first &+ Int(truncatingIfNeeded: (end &- start) &>> frameShift)
         var editor = GP100SpanEditor(self, directory, words, old, first, last, credits: &credits)

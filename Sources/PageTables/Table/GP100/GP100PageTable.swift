@@ -20,6 +20,10 @@ import Synchronization
 /// become empty stays as long as there is a big one, and goes when the span is emptied or becomes one
 /// leaf.
 ///
+/// Memory that is taken away for a while (``zap(_:range:retiring:)``, ``hold(_:range:using:retiring:)``)
+/// leaves held entries: they fault, and have the tables and the reserve of leaves of their size. nouveau
+/// too keeps the page tables of a mapping whose buffer is evicted, until it is unmapped.
+///
 /// A sparse range is written at the highest level that it covers an entry of, up to PDE3's 128 TiB, and
 /// such an entry holds nothing in reserve: a range of many GiB costs what its two edges do. In return
 /// whoever cuts one, by a map or by an unmap, brings the tables for that
@@ -95,6 +99,9 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
             TableCharge(shift: 47, pages: 1, isLeaf: false, isFreeWhenNull: true),
         ]
     }
+
+    /// True: what is held, or memory, is mapped anew, made to read zero and unmapped without a table.
+    public static var keepsTables: Bool { true }
 
     /// Whether a range can be operated on: page-aligned, not empty, inside the address space.
     public static func isValidRange(_ address: UInt64, range: UInt64) -> Bool {

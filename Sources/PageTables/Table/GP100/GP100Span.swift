@@ -15,8 +15,10 @@ struct GP100Span {
 
     var isEmpty: Bool { low | high == 0 }
 
-    /// Whether it is one leaf, of memory or sparse.
-    var isLeaf: Bool { low & GP100Format.valid != 0 || low == GP100Format.sparse }
+    /// Whether it is one leaf, of memory, sparse or held.
+    var isLeaf: Bool {
+        low & GP100Format.valid != 0 || low == GP100Format.sparse || low == GP100Format.held
+    }
 
     var hasBig: Bool {
         low & GP100Format.valid == 0 && low & GP100Format.apertureMask != 0
@@ -24,12 +26,15 @@ struct GP100Span {
 
     var hasSmall: Bool { high != 0 }
 
-    /// How many tables it holds to split memory that is larger than a page; what is sparse holds none.
+    /// How many tables it holds to split memory that is larger than a page, or was; what is sparse holds
+    /// none.
     var reserve: Int { Self.leafReserve(low) &+ (hasBig && !hasSmall ? 1 : 0) }
 
     /// How many tables a leaf of 2 MiB holds.
     @inline(__always)
-    static func leafReserve(_ leaf: UInt64) -> Int { leaf & GP100Format.valid != 0 ? 2 : 0 }
+    static func leafReserve(_ leaf: UInt64) -> Int {
+        leaf & GP100Format.valid != 0 || leaf == GP100Format.held ? 2 : 0
+    }
 
     /// What neighbouring 4 KiB entries of the leaf differ by.
     static func step(_ leaf: UInt64) -> UInt64 {

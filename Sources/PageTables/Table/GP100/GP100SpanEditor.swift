@@ -122,7 +122,7 @@ struct GP100SpanEditor {
             let step: UInt64
             let isCongruent: Bool
             if source.isNull {
-                entry = GP100Format.sparse
+                entry = source.blank
                 step = 0
                 isCongruent = true
             } else {
@@ -133,7 +133,7 @@ struct GP100SpanEditor {
             }
             let part = min(16 &- (page & 15), last &- page)
             var count = isCongruent ? min(run, part) : run
-            // Zeros over memory must do with the tables that are there.
+            // What needs no reservation must do with the tables that are there.
             let mayBeBig = big != TablePool.none || small == TablePool.none || credits > 0
             if mayBeBig && isCongruent && run >= part && fillsSlot(page, part, entry, step) {
                 count = part == 16 ? run & ~15 : part
