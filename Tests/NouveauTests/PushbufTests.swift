@@ -132,8 +132,9 @@ struct PushbufTests {
             buffers: [second.listed(), setup.target.listed(), result.listed(write: 2)],
             pushes: [Bytes(24).put(16, UInt64(reader.dwords.count * 4))])
         let (answer, _) = file.start(Request.gemPushbuf, arguments, blocks)
-        // Time enough for one that does not wait.
-        for _ in 0..<2000 where !answer.isThere { sched_yield() }
+        // Time enough for one that does not wait, and far from the job's time-out.
+        let end = Runtime.deadline(after: 50_000_000)
+        while !answer.isThere && Runtime.now() < end { sched_yield() }
         #expect(!answer.isThere, "its source is not written yet")
         setup.push.memory.write([1], at: 0x8000)
         #expect(try #require(answer.get()).result == 0)

@@ -37,7 +37,8 @@ extension DeviceVM {
         do throws(DeviceError) {
             try bind(request, usage: .kernel, publish: { _ in }).start()
         } catch {
-            // Sparse regions take page tables to show again; without any the VM is wrong, and loud.
+            // Only the generic format takes page tables to show a sparse region again; without any the
+            // VM is wrong, and loud.
             if case .pageTables = error { fail(error.errno) }
             dropUnheld(buffer)
         }

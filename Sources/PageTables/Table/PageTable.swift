@@ -4,7 +4,7 @@ import Synchronization
 /// The page table of the generic format.
 public typealias PageTable = FormattedPageTable<Generic48Format>
 
-// @unchecked: `leafReserve` and `isDestroyed` are guarded by `lock`; entries are atomics.
+// @unchecked: as its storage; entries are atomics.
 /// A GPU VM's page table: the *executed* state of its address space, as bytes in device memory.
 ///
 /// Leaves are as large as alignment and contiguity allow. A large leaf is split when a later
@@ -19,39 +19,15 @@ public typealias PageTable = FormattedPageTable<Generic48Format>
 /// Threading: ``map(_:extents:flags:using:retiring:)``, ``mapNull(_:range:flags:using:retiring:)``,
 /// ``unmap(_:range:retiring:)`` and introspection take the table's own lock, from any thread;
 /// ``lookUp(_:)`` takes none and runs concurrently with them.
-public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unchecked Sendable {
-    /// Where the tables come from.
-    public let pool: TablePool
-    let root: UInt32
-    let lock = Lock(.pageTable)
-    /// How many tables the large leaves hold in reserve; part of the pool's `reserved`.
-    var leafReserve = 0 {
-        didSet { held.add(leafReserve - oldValue, ordering: .relaxed) }
-    }
-    /// Tables and reserves, for who asks without the lock.
-    private let held = Atomic<Int>(1)
-    var isDestroyed = false
-
+public final class FormattedPageTable<Format: PageTableFormat>: PageTableStorage, PageWalker,
+    @unchecked Sendable
+{
     /// Makes an empty table, which takes one page.
     ///
     /// - Throws: ``PageTableError/outOfTables(requested:available:)``.
-    public init(pool: TablePool) throws(PageTableError) {
-        var reservation = try pool.reserve(1)
-        self.pool = pool
-        root = pool.take()
-        reservation.count -= 1
-    }
+    public override init(pool: TablePool) throws(PageTableError) { try super.init(pool: pool) }
 
-    deinit {
-        // Nobody holds the table any more, so no MMU can walk it.
-        if !isDestroyed { tearDown() }
-    }
-
-    /// The physical address of the root table.
-    public var rootAddress: PhysicalAddress { pool.address(root) }
-
-    /// How many pages of the pool are its tables or its leaves' reserves; takes no lock.
-    public var heldPages: Int { held.load(ordering: .relaxed) }
+    deinit { tearDown() }
 
     /// The number of bits of a virtual address.
     public var addressBits: Int { Format.addressBits }
@@ -79,24 +55,8 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
         return Int(count)
     }
 
-    /// Returns every table and every reserve to the pool; the table must not be used afterwards.
-    ///
-    /// To be called when no MMU can walk it any more: after ``AddressSpace/close()`` and
-    /// ``InvalidationDomain/invalidateAll(space:)``. A second call does nothing.
-    public func destroy() {
-        lock.withLock {
-            guard !isDestroyed else { return }
-            isDestroyed = true
-            tearDown()
-        }
-    }
-
-    private func tearDown() {
-        var credits = 0
-        var tables = RetiredTables()
-        retireSubtree(root, level: Format.rootLevel, credits: &credits, retiring: &tables)
-        pool.unreserve(credits)
-        pool.release(&tables)
+    override func retireAll(credits: inout Int, retiring: inout RetiredTables) {
+        retireSubtree(root, level: Format.rootLevel, credits: &credits, retiring: &retiring)
     }
 
     /// Walks the tables for one address; see ``PageWalker``.
@@ -178,13 +138,6 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
         retireTable(table, to: &retiring)
     }
 
-    /// An unlinked table is no longer this page table's.
-    @inline(__always)
-    func retireTable(_ table: UInt32, to retiring: inout RetiredTables) {
-        held.subtract(1, ordering: .relaxed)
-        pool.retire(table, to: &retiring)
-    }
-
     /// Collects what an entry that is no longer reachable held: a leaf's reserve, or a subtree.
     @inline(__always)
     func discard(
@@ -216,28 +169,5 @@ public final class FormattedPageTable<Format: PageTableFormat>: PageWalker, @unc
         credits &-= cost
         leafReserve &+= cost
         precondition(credits >= 0, "a page-table operation outspent its reservation")
-    }
-
-    /// A new table of invalid entries, not linked.
-    @inline(__always)
-    func takeTable(credits: inout Int) -> UInt32 {
-        credits &-= 1
-        precondition(credits >= 0, "a page-table operation outspent its reservation")
-        held.add(1, ordering: .relaxed)
-        return pool.take()
-    }
-
-    /// The table that an entry of ours points to.
-    @inline(__always)
-    func child(at physical: PhysicalAddress) -> UInt32 {
-        guard let table = pool.table(at: physical) else {
-            // Only this writer writes entries, and it links the pool's tables only.
-            fatalError("page table corrupt: a table outside of the pool")
-        }
-        return table
-    }
-
-    func assertUsable() {
-        precondition(!isDestroyed, "the page table has been destroyed")
     }
 }

@@ -36,7 +36,7 @@ struct GP100Entry {
         default: name = "PDE\(entry.level - 1)"
         }
         if name.hasPrefix("PTE") {
-            (fields, summary) = Self.page(raw, vramBase)
+            (fields, summary) = Self.page(raw, vramBase, isBig: isBig)
         } else if entry.level == 1 {
             (fields, summary) = Self.directory(
                 raw, isBig ? "_BIG" : "_SMALL", addressShift: isBig ? 4 : 8, vramBase)
@@ -58,7 +58,9 @@ struct GP100Entry {
         raw >> UInt64(low) & ((2 << UInt64(high - low)) - 1)
     }
 
-    private static func page(_ raw: UInt64, _ vramBase: UInt64) -> ([Field], String?) {
+    private static func page(
+        _ raw: UInt64, _ vramBase: UInt64, isBig: Bool
+    ) -> ([Field], String?) {
         let isValid = raw & 1 != 0
         var fields = [Field(name: "VALID", value: raw & 1)]
         func add(_ name: String, _ high: Int, _ low: Int, _ meaning: String? = nil) {
@@ -70,7 +72,8 @@ struct GP100Entry {
         guard isValid else {
             if raw & 8 != 0 { return (fields, "sparse") }
             add("PRIVILEGE", 5, 5)
-            if raw & 0x20 != 0 { return (fields, "the 4K PTEs below are ignored") }
+            // Where nothing lies below, the driver's mark of memory that was evicted.
+            if raw & 0x20 != 0, isBig { return (fields, "the 4K PTEs below are ignored") }
             return (fields, "invalid")
         }
         add("ENCRYPTED", 4, 4)

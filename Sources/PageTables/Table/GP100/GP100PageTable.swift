@@ -1,7 +1,7 @@
 import Fencing
 import Synchronization
 
-// @unchecked: `leafReserve` and `isDestroyed` are guarded by `lock`; entries are atomics.
+// @unchecked: as its storage; entries are atomics.
 /// A GPU VM's page table in NVIDIA's format of GP100 and later (``GP100Format``).
 ///
 /// It has the properties of ``FormattedPageTable``: the largest leaves that alignment and contiguity
@@ -37,23 +37,12 @@ import Synchronization
 /// or is sparse, all small entries are invalid.
 ///
 /// Threading: as ``FormattedPageTable``.
-public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
-    /// Where the tables come from.
-    public let pool: TablePool
+public final class GP100PageTable: PageTableStorage, PageTableWriting, @unchecked Sendable {
     /// How entries name memory.
     public let format: GP100Format
-    let root: UInt32
-    let lock = Lock(.pageTable)
-    /// How many tables the large leaves hold in reserve; part of the pool's `reserved`.
-    var leafReserve = 0 {
-        didSet { held.add(leafReserve - oldValue, ordering: .relaxed) }
-    }
-    /// Tables and reserves, for who asks without the lock.
-    private let held = Atomic<Int>(1)
     /// How often small entries were cleared, or a small table unlinked, because something larger had
     /// taken their place: a walker that looked for that before and for them afterwards starts again.
     let joins = Atomic<UInt64>(0)
-    var isDestroyed = false
 
     /// Makes an empty table, which takes one page.
     ///
@@ -69,23 +58,11 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
         guard format.reaches(pool.base, bytes: UInt64(pool.capacity) * frameSize) else {
             throw .poolOutOfReach(base: pool.base, pageCount: pool.capacity)
         }
-        var reservation = try pool.reserve(1)
-        self.pool = pool
         self.format = format
-        root = pool.take()
-        reservation.count -= 1
+        try super.init(pool: pool)
     }
 
-    deinit {
-        // Nobody holds the table any more, so no MMU can walk it.
-        if !isDestroyed { tearDown() }
-    }
-
-    /// The physical address of the root table.
-    public var rootAddress: PhysicalAddress { pool.address(root) }
-
-    /// How many pages of the pool are its tables or its leaves' reserves; takes no lock.
-    public var heldPages: Int { held.load(ordering: .relaxed) }
+    deinit { tearDown() }
 
     /// 49.
     public var addressBits: Int { GP100Format.addressBits }
@@ -124,24 +101,8 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
         return count
     }
 
-    /// Returns every table and every reserve to the pool; the table must not be used afterwards.
-    ///
-    /// To be called when no MMU can walk it any more: after ``AddressSpace/close()`` and
-    /// ``InvalidationDomain/invalidateAll(space:)``. A second call does nothing.
-    public func destroy() {
-        lock.withLock {
-            guard !isDestroyed else { return }
-            isDestroyed = true
-            tearDown()
-        }
-    }
-
-    private func tearDown() {
-        var credits = 0
-        var tables = RetiredTables()
-        retireSubtree(root, level: GP100Format.rootLevel, credits: &credits, retiring: &tables)
-        pool.unreserve(credits)
-        pool.release(&tables)
+    override func retireAll(credits: inout Int, retiring: inout RetiredTables) {
+        retireSubtree(root, level: GP100Format.rootLevel, credits: &credits, retiring: &retiring)
     }
 
     /// Unlinked tables keep their content for the walkers that are still in them; only the reserves
@@ -183,22 +144,6 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
         if span.hasSmall { retireTable(small(span), to: &retiring) }
     }
 
-    /// An unlinked table is no longer this page table's.
-    @inline(__always)
-    func retireTable(_ table: UInt32, to retiring: inout RetiredTables) {
-        held.subtract(1, ordering: .relaxed)
-        pool.retire(table, to: &retiring)
-    }
-
-    /// A new table of invalid entries, not linked.
-    @inline(__always)
-    func takeTable(credits: inout Int) -> UInt32 {
-        credits &-= 1
-        precondition(credits >= 0, "a page-table operation outspent its reservation")
-        held.add(1, ordering: .relaxed)
-        return pool.take()
-    }
-
     /// The table behind a directory entry of a level above PDE0, to change a part of it: a new one if
     /// there is none, which says what the entry said and has to be linked.
     func openChild(_ entry: UInt64, level: Int, credits: inout Int) -> UInt32 {
@@ -229,13 +174,7 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
 
     /// The table that a directory entry of ours points to.
     @inline(__always)
-    func child(_ entry: UInt64) -> UInt32 {
-        guard let table = pool.table(at: format.table(entry)) else {
-            // Only this writer writes entries, and it links the pool's tables only.
-            fatalError("page table corrupt: a table outside of the pool")
-        }
-        return table
-    }
+    func child(_ entry: UInt64) -> UInt32 { child(at: format.table(entry)) }
 
     /// The big table of a span that has one.
     @inline(__always)
@@ -244,8 +183,4 @@ public final class GP100PageTable: PageTableWriting, @unchecked Sendable {
     /// The small table of a span that has one.
     @inline(__always)
     func small(_ span: GP100Span) -> UInt32 { child(span.high) }
-
-    func assertUsable() {
-        precondition(!isDestroyed, "the page table has been destroyed")
-    }
 }

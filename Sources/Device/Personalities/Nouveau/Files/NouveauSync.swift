@@ -41,21 +41,12 @@ extension NouveauFile {
     func inFences(
         _ call: IoctlCall, at offset: Int, count: UInt32
     ) throws(IoctlError) -> [Fence] {
-        let array = try call.array(at: offset, count: count, stride: NouveauSync.stride)
-        var fences: [Fence] = []
-        fences.reserveCapacity(Int(count))
-        for index in 0..<Int(count) {
-            let sync = NouveauSync(array, index)
-            guard sync.isKnown else {
-                throw IoctlError(EOPNOTSUPP, "sync \(index) has the type \(sync.type)")
+        try syncs(call, at: offset, count: count, unknown: EOPNOTSUPP) {
+            (sync, object) throws(IoctlError) in
+            try answeringFences { () throws(FencingError) in
+                try object.findFence(point: sync.point)
             }
-            let object = try syncobj(sync.handle)
-            fences.append(
-                try answeringFences { () throws(FencingError) in
-                    try object.findFence(point: sync.point)
-                })
         }
-        return fences
     }
 
     /// The points that an array of syncs signals, everything allocated.
@@ -64,17 +55,29 @@ extension NouveauFile {
     func outPoints(
         _ call: IoctlCall, at offset: Int, count: UInt32
     ) throws(IoctlError) -> [PreparedSignal] {
+        try syncs(call, at: offset, count: count, unknown: EINVAL) { sync, object in
+            PreparedSignal(
+                object: object, point: sync.point, node: sync.isTimeline ? FenceChain() : nil)
+        }
+    }
+
+    /// What `body` makes of each sync of an array and of its object.
+    ///
+    /// - Throws: EFAULT, `unknown` for the type, ENOENT; what `body` throws.
+    private func syncs<Element>(
+        _ call: IoctlCall, at offset: Int, count: UInt32, unknown: Int32,
+        _ body: (NouveauSync, Syncobj) throws(IoctlError) -> Element
+    ) throws(IoctlError) -> [Element] {
         let array = try call.array(at: offset, count: count, stride: NouveauSync.stride)
-        var points: [PreparedSignal] = []
-        points.reserveCapacity(Int(count))
+        var elements: [Element] = []
+        elements.reserveCapacity(Int(count))
         for index in 0..<Int(count) {
             let sync = NouveauSync(array, index)
-            guard sync.isKnown else { throw .invalid("sync \(index) has the type \(sync.type)") }
-            points.append(
-                PreparedSignal(
-                    object: try syncobj(sync.handle), point: sync.point,
-                    node: sync.isTimeline ? FenceChain() : nil))
+            guard sync.isKnown else {
+                throw IoctlError(unknown, "sync \(index) has the type \(sync.type)")
+            }
+            elements.append(try body(sync, try syncobj(sync.handle)))
         }
-        return points
+        return elements
     }
 }
