@@ -171,7 +171,8 @@ let package = Package(
         .testTarget(
             name: "GPUVMDaemonTests",
             dependencies: [
-                "TestSupport", "GPUVMDaemon", "gpuvmd", "Fencing", "WireProtocol", "CPlatform",
+                "TestSupport", "AllocationProbe", "GPUVMDaemon", "gpuvmd", "Device", "Engines",
+                "Fencing", "WireProtocol", "CPlatform", logging,
             ],
             swiftSettings: strict),
         .testTarget(

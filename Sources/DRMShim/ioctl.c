@@ -23,6 +23,7 @@ struct call {
     char *copy;               // the argument as it was
     int subject;              // the descriptor that it is on, if not an open file; -1
     bool text;                // the argument is text, and the only block
+    uint64_t most;            // elements of an array that there are
     struct gpuvm_drm_block blocks[SHIM_MAX_RULES];
     uintptr_t memory[SHIM_MAX_RULES];  // where the blocks lie
     bool reads, writes;       // the kernel reads the argument, writes it
@@ -40,6 +41,7 @@ static uint64_t field(const struct call *call, size_t offset, size_t width) {
 }
 
 static int find_blocks(struct call *call) {
+    int result = 0;
     for (unsigned index = 0; index < call->rule->block_count; index++) {
         const struct shim_block_rule *rule = &call->rule->blocks[index];
         uint64_t pointer = field(call, rule->pointer_offset, 8), bytes;
@@ -48,10 +50,14 @@ static int find_blocks(struct call *call) {
             count = 0;
         if (rule->flags & SHIM_BLOCK_TEXT && count > SHIM_MAX_TEXT)
             count = SHIM_MAX_TEXT;
+        if (count > call->most)
+            count = call->most;
         // The kernel, too, has no memory for arrays of any size.
         if (__builtin_mul_overflow(count, (uint64_t)rule->element_bytes, &bytes)
-            || bytes > GPUVM_MAX_EXTERNAL)
-            return -ENOMEM;
+            || bytes > GPUVM_MAX_EXTERNAL) {
+            bytes = 0;
+            result = -ENOMEM;
+        }
         call->memory[index] = (uintptr_t)pointer;
         call->blocks[index] = (struct gpuvm_drm_block){
             .pointer_offset = rule->pointer_offset,
@@ -59,7 +65,7 @@ static int find_blocks(struct call *call) {
             .flags = rule->flags & (GPUVM_DRM_BLOCK_IN | GPUVM_DRM_BLOCK_OUT),
         };
     }
-    return 0;
+    return result;
 }
 
 static void add(struct iovec *pieces, size_t *count, void *base, size_t bytes) {
@@ -130,10 +136,13 @@ static int give_fd(const struct call *call, int result, struct shim_request *req
     return result;
 }
 
-static int forward(int file, uint64_t inode, uint32_t number, struct call *call) {
+// A `bare` call goes without its arrays. *sent_off: the daemon has it.
+static int forward_once(
+    int file, uint64_t inode, uint32_t number, struct call *call, bool bare, bool *sent_off) {
     int fds[2];
     struct shim_request request = {.opcode = GPUVM_DRM_IOCTL, .fds = fds};
-    int result = call->text ? 0 : find_blocks(call);
+    *sent_off = false;
+    int result = call->text || bare ? 0 : find_blocks(call);
     if (result == 0)
         result = take_fds(call, fds, &request.fd_count);
     if (result < 0)
@@ -141,7 +150,7 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
 
     unsigned blocks = call->text ? 1 : call->rule->block_count;
     struct gpuvm_drm_ioctl body = {
-        .request = number, .arg_bytes = (uint32_t)call->bytes, .block_count = blocks};
+        .request = number, .arg_bytes = (uint32_t)call->bytes, .block_count = bare ? 0 : blocks};
     if (syscall(SYS_fcntl, file, F_GETFL) & O_NONBLOCK)
         body.flags |= GPUVM_DRM_IOCTL_NONBLOCK;
     struct gpuvm_drm_ioctl_reply reply;
@@ -151,13 +160,15 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
     add(out, &request.out_count, &body, sizeof body);
     add(out, &request.out_count, sent, call->bytes);
     add(out, &request.out_count, zeros, padding(call->bytes));
-    add(out, &request.out_count, call->blocks, sizeof *call->blocks * blocks);
+    add(out, &request.out_count, call->blocks, sizeof *call->blocks * body.block_count);
     add(in, &request.in_count, &reply, sizeof reply);
     add_argument(call, in, &request.in_count);
     for (unsigned index = 0; index < blocks; index++) {
         const struct gpuvm_drm_block *block = &call->blocks[index];
         if (block->pointer_offset + 8 <= call->bytes)
             memset(sent + block->pointer_offset, 0, 8);
+        if (bare)
+            continue;
         if (block->flags & GPUVM_DRM_BLOCK_IN) {
             add(out, &request.out_count, (void *)call->memory[index], block->bytes);
             add(out, &request.out_count, zeros, padding(block->bytes));
@@ -172,6 +183,7 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
     request.in = in;
     request.interruptible = call->rule->interruptible;
     result = shim_call(file, inode, &request);
+    *sent_off = request.sent;
     if (result == SHIM_REJECTED) {
         int error = errno;
         if (call->writes && !call->rule->unknown)
@@ -184,6 +196,36 @@ static int forward(int file, uint64_t inode, uint32_t number, struct call *call)
         shim_debug(
             "the daemon answers %u bytes of an argument of %zu", reply.arg_bytes, call->bytes);
     return give_fd(call, reply.result, &request);
+}
+
+static int forward(int file, uint64_t inode, uint32_t number, struct call *call) {
+    bool sent;
+    int result = forward_once(file, inode, number, call, false, &sent);
+    if (LIKELY(result >= 0) || sent || !call->rule->arrays_late
+        || (result != -EFAULT && result != -ENOMEM))
+        return result;
+    // An array is not there, or too long. What the driver looks at before it reads one counts
+    // first: the daemon, which needs the arrays to do anything, says what that is.
+    int bare = forward_once(file, inode, number, call, true, &sent);
+    return bare == -EFAULT ? result : bare;
+}
+
+// The kernel writes as many elements as there are, whatever room the program says it has: asked for
+// none, the daemon tells how many.
+static int ask_count(int file, uint64_t inode, uint32_t number, struct call *call) {
+    const struct shim_block_rule *rule = &call->rule->blocks[0];
+    if (field(call, rule->count_offset, rule->count_bytes) == 0)
+        return 0;
+    char copy[call->bytes + 8];
+    memcpy(copy, call->copy, call->bytes);
+    memset(copy + rule->count_offset, 0, rule->count_bytes);
+    struct call question = *call;
+    question.copy = copy;
+    question.writes = false;
+    int result = forward(file, inode, number, &question);
+    if (result >= 0)
+        call->most = field(&question, rule->count_offset, rule->count_bytes);
+    return result;
 }
 
 static void explain(int fd, uint32_t number, const struct call *call, int result) {
@@ -212,6 +254,7 @@ static int carry_out(
         .bytes = _IOC_SIZE(request),
         .subject = subject,
         .text = rule->text != 0,
+        .most = UINT64_MAX,
         .reads = direction & _IOC_WRITE,
         .writes = direction & _IOC_READ,
     };
@@ -232,6 +275,8 @@ static int carry_out(
     } else if (call.reads) {
         result = shim_copy_in(copy, argument, call.bytes);
     }
+    if (result == 0 && rule->ask_count)
+        result = ask_count(file, inode, request, &call);
     if (rule->unknown) {
         // The daemon counts it and says what the kernel would say, whatever the argument is; one
         // that knows more than this table has its answer delivered.

@@ -41,6 +41,11 @@ struct shim_ioctl_rule {
     uint8_t interruptible;  // waits, and a signal ends the wait
     // No call of the kernel's: it answers EINVAL before it looks at the argument.
     uint8_t unknown;
+    // The driver answers other mistakes before it reads an array; the daemon cannot do the call
+    // without its arrays.
+    uint8_t arrays_late;
+    // The count of the only array is room, of which no more is used than the daemon has elements.
+    uint8_t ask_count;
     // The argument is no struct but text of at most so many bytes with its end; 0: a struct.
     uint8_t text;
     uint8_t block_count;

@@ -211,6 +211,7 @@ static int collect_short(
 
 int shim_call(int file, uint64_t inode, struct shim_request *request) {
     request->received_count = 0;
+    request->sent = false;
     struct shim_stream stream;
     bool fresh = false, broken = false, in_step = false;
     int result;
@@ -230,6 +231,7 @@ int shim_call(int file, uint64_t inode, struct shim_request *request) {
         shim_stream_return(&stream, true);
         return result;
     }
+    request->sent = true;
     bool look = request->peek || shim_config().debug;
     result = (look ? collect_long : collect_short)(&stream, request, &in_step);
     if (result == -ECONNRESET)

@@ -223,6 +223,7 @@ struct shim_request {
     size_t in_count;
     int received[GPUVM_MAX_MESSAGE_FDS];  // close-on-exec; the caller's
     size_t received_count;
+    bool sent;  // the daemon has the request
 };
 // One request and its reply: 0 or -errno.
 int shim_call(int file, uint64_t inode, struct shim_request *request);

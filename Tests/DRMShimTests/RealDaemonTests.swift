@@ -19,7 +19,7 @@ struct RealDaemonTests {
         "The daemon answers as the kernel does", .timeLimit(.minutes(2)),
         arguments: [
             // The core.
-            "core", "syncobjs", "waits", "device-tree",
+            "core", "arrays", "syncobjs", "waits", "device-tree",
             // What files give out, and where it goes.
             "idle-sync-files", "sync-files", "buffers", "descriptors-travel", "nested-fences",
         ])
@@ -38,6 +38,6 @@ struct RealDaemonTests {
     @Test("Every case of the probe is run here", .timeLimit(.minutes(1)))
     func completeness() throws {
         let listed = try Fixture().run(Fixture.probe, ["list-real"], preloaded: false).output
-        #expect(listed.split(separator: "\n").count == 10)
+        #expect(listed.split(separator: "\n").count == 11)
     }
 }

@@ -76,4 +76,44 @@ struct DRMCountTests {
         #expect(try stranger.drmFiles().isEmpty)
         withExtendedLifetime(vm) {}
     }
+
+    @Test("A stranger learns of no open file: neither its counters nor that it is there")
+    func strangersFiles() throws {
+        let daemon = try TestDaemon()
+        let connection = try daemon.connect()
+        // GPUVM_DRM_OPEN, as the shim sends it.
+        let file = try UnixSocket.connect(path: daemon.path)
+        var request = gpuvm_drm_open()
+        request.magic = GPUVM_PROTOCOL_MAGIC
+        request.major = UInt16(GPUVM_PROTOCOL_MAJOR)
+        request.minor = UInt16(GPUVM_PROTOCOL_MINOR)
+        request.node = GPUVM_DRM_RENDER.rawValue
+        request.minor_number = 128
+        request.name = WireName.encode("program")
+        var header = gpuvm_header()
+        header.length = UInt32(MemoryLayout<gpuvm_header>.size + MemoryLayout<gpuvm_drm_open>.size)
+        header.opcode = UInt16(GPUVM_DRM_OPEN.rawValue)
+        header.serial = 1
+        let message =
+            withUnsafeBytes(of: header) { Array($0) } + withUnsafeBytes(of: request) { Array($0) }
+        let isSent = try message.withUnsafeBytes {
+            try file.send($0, fds: FDList(), blocking: true)
+        }
+        try #require(isSent)
+        let buffer = MessageBuffer()
+        guard let received = try file.receive(into: buffer) else {
+            Issue.record("the daemon hung up")
+            return
+        }
+        // gpuvm_drm_open_reply: client_id is behind major and minor.
+        let reply = Array(received.bytes.dropFirst(MemoryLayout<gpuvm_header>.size + 4).prefix(4))
+        let id = reply.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        #expect(try connection.drmFiles().map(\.client_id) == [id])
+        #expect(try connection.drmCounts(ofClient: id).isEmpty, "no ioctl was made")
+        let stranger = try daemon.connectAsStranger("stranger")
+        #expect(try stranger.drmFiles().isEmpty)
+        #expect(errno(of: { _ = try stranger.drmCounts(ofClient: id) }) == 2)
+        #expect(errno(of: { _ = try stranger.drmCounts(ofClient: 77) }) == 2)
+        withExtendedLifetime(file) {}
+    }
 }

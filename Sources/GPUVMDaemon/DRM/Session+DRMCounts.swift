@@ -5,8 +5,12 @@ import WireProtocol
 
 /// What open files of the DRM shim came to, and sparse regions.
 extension Session {
-    /// Counters by name: of all files, or of one.
-    func drmCounts(_ message: inout IncomingMessage) throws(WireError) -> OutgoingMessage {
+    /// Counters by name: of all files, or of one that the client may look at.
+    ///
+    /// - Throws: ENOENT for any other: who may not look at it does not learn that it is there.
+    func drmCounts(
+        _ client: Client, _ message: inout IncomingMessage
+    ) throws(WireError) -> OutgoingMessage {
         var reader = message.reader
         let page: gpuvm_page = try reader.read()
         try requireZero(page.flags, "flags")
@@ -14,7 +18,8 @@ extension Session {
         if page.handle == 0 {
             records = counts(server.files.total) + deviceCounts()
         } else {
-            guard let file = server.files.file(ofClient: page.handle) else {
+            guard let file = server.files.file(ofClient: page.handle), isVisible(file, to: client)
+            else {
                 throw WireError(
                     .noSuchFileOrDirectory,
                     "client \(page.handle) is no open file of the DRM shim, or was long ago")
@@ -84,12 +89,17 @@ extension Session {
         return record
     }
 
+    /// Whether a client may look at an open file.
+    private func isVisible(_ file: DRMFileList.File, to client: Client) -> Bool {
+        client.isPrivileged || file.client == client.id
+    }
+
     /// The files that the client may look at.
     func drmFileList(
         _ client: Client, _ message: inout IncomingMessage
     ) throws(WireError) -> OutgoingMessage {
         let page = try readPage(message)
-        let files = server.files.files.filter { client.isPrivileged || $0.client == client.id }
+        let files = server.files.files.filter { isVisible($0, to: client) }
         return ListPage(
             files, after: page.cursor, key: { UInt64($0.client) },
             record: { file in

@@ -29,8 +29,9 @@ enum TraceEvent: Sendable {
     var footprint: Int {
         let fixed = 256
         guard case .ioctl(_, _, let call, let argument, _, _, _) = self else { return fixed }
-        return call.blocks.reduce(fixed + call.argument.count + argument.count) {
-            $0 + $1.contents.count
-        }
+        var bytes = fixed + call.argument.count + argument.count
+        // Not reduce, which allocates in a debug build: this is the signalling path.
+        for index in call.blocks.indices { bytes += call.blocks[index].contents.count }
+        return bytes
     }
 }

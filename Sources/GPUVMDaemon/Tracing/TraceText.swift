@@ -75,6 +75,16 @@ enum TraceText {
             line.field("vm", vm)
             line.field("errno", Errno(rawValue: errno).symbol)
             return line.finish()
+        case .injected(let firing):
+            var line = TraceLine("injected", at: firing.time)
+            line.field("rule", firing.rule)
+            line.field("kind", firing.kind.name)
+            if !firing.operation.isEmpty { line.field("operation", "\(firing.operation)") }
+            line.field("ordinal", firing.ordinal)
+            if firing.client != 0 { line.field("file", firing.client) }
+            if firing.vm != 0 { line.field("vm", firing.vm) }
+            if firing.queue != 0 { line.field("queue", firing.queue) }
+            return line.finish()
         case .jobEnded(let job):
             var line = TraceLine("job", at: job.began)
             line.field("end_ns", job.ended)

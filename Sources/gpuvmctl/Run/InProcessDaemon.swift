@@ -21,11 +21,14 @@ final class InProcessDaemon {
     ///   - configuration: The path of its socket is replaced.
     ///   - log: Where its log goes; stays the caller's.
     ///   - observers: Who watches the open files.
+    ///   - willUse: Called with the directory before anything is in it.
     /// - Throws: Why there is no directory, or the daemon does not start.
     init(
-        _ configuration: DaemonConfiguration, log: Int32, observers: DRMObservers
+        _ configuration: DaemonConfiguration, log: Int32, observers: DRMObservers,
+        willUse: (String) -> Void
     ) throws {
         directory = try Self.makeDirectory()
+        willUse(directory)
         socketPath = "\(directory)/socket"
         var configuration = configuration
         // Nobody else comes into the directory.

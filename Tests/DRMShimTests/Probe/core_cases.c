@@ -272,6 +272,87 @@ static void core(void) {
     CHECK(ioctl(fd, _IOC(_IOC_NONE, 'd', 0xbf, 8), NULL) == 0);
 }
 
+// What nouveau looks at before it reads an array. Source: nouveau_gem.c, nouveau_exec.c.
+static void arrays(void) {
+    struct pushbuf {
+        uint32_t channel, buffers_count;
+        uint64_t buffers;
+        uint32_t relocs_count, push_count;
+        uint64_t relocs, pushes;
+        uint32_t suffix[2];
+        uint64_t vram, gart;
+    };
+    const unsigned long request = _IOWR('d', 0x81, struct pushbuf);
+    struct channel { uint32_t fb, tt; int32_t id; uint32_t rest[19]; } channel = {0};
+    int old = open(node, O_RDWR);
+    CHECK(old >= 0 && ioctl(old, _IOWR('d', 0x42, struct channel), &channel) == 0);
+    uint32_t id = (uint32_t)channel.id;
+    char room[1025 * 40] = {0};
+    uintptr_t good = (uintptr_t)room, bad[] = {16, (uintptr_t)edge(4), 0};
+    for (unsigned n = 0; n < sizeof bad / sizeof *bad; n++) {
+        struct { struct pushbuf call; int error; } cases[] = {
+            // Nothing is pushed: nothing is read, and the sizes are told.
+            {{id, 9, bad[n], 9, 0, bad[n], bad[n], {5, 6}, 0, 0}, 0},
+            {{id, 0xffffffff, bad[n], 0xffffffff, 0, bad[n], bad[n], {5, 6}, 0, 0}, 0},
+            {{id + 99, 1, bad[n], 0, 1, 0, bad[n], {5, 6}, 0, 0}, ENOENT},
+            {{id + 99, 0xffffffff, bad[n], 0, 1, 0, bad[n], {5, 6}, 0, 0}, ENOENT},
+            {{id, 1, bad[n], 0, 513, 0, bad[n], {5, 6}, 0, 0}, EINVAL},
+            {{id, 1, bad[n], 0, 0xffffffff, 0, bad[n], {5, 6}, 0, 0}, EINVAL},
+            {{id, 1025, bad[n], 0, 1, 0, bad[n], {5, 6}, 0, 0}, EINVAL},
+            {{id, 0xffffffff, bad[n], 0, 1, 0, good, {5, 6}, 0, 0}, EINVAL},
+            {{id, 1, bad[n], 1025, 1, 0, bad[n], {5, 6}, 0, 0}, EINVAL},
+            {{id, 1, bad[n], 0xffffffff, 1, 0, bad[n], {5, 6}, 0, 0}, EINVAL},
+            {{id, 1, bad[n], 0, 1, 0, good, {5, 6}, 0, 0}, EFAULT},
+            {{id, 1, good, 0, 1, 0, bad[n], {5, 6}, 0, 0}, EFAULT},
+            {{id, 1024, bad[n], 1024, 512, 0, bad[n], {5, 6}, 0, 0}, EFAULT},
+            // The push names a buffer that is not listed: the list is read before that is seen.
+            {{id, 0, bad[n], 0, 1, 0, good, {5, 6}, 0, 0}, EINVAL},
+        };
+        for (unsigned c = 0; c < sizeof cases / sizeof *cases; c++) {
+            struct pushbuf call = cases[c].call;
+            int result = ioctl(old, request, &call);
+            if (cases[c].error == 0)
+                CHECK(result == 0);
+            else
+                CHECK(result == -1 && errno == cases[c].error);
+            CHECK(call.pushes == cases[c].call.pushes && call.buffers == cases[c].call.buffers);
+            CHECK((call.vram != 0) == (cases[c].error != ENOENT));
+            CHECK((call.gart != 0) == (cases[c].error != ENOENT));
+            // The words that old chips' pushes ended with are cleared once the arrays are there.
+            bool read = cases[c].error == 0 || c == sizeof cases / sizeof *cases - 1;
+            CHECK(call.suffix[0] == (read ? 0 : 5) && call.suffix[1] == (read ? 0 : 6));
+        }
+    }
+    struct exec exec = {1, 1, 0, 0, 0, 0, 16};
+    FAILS(ioctl(old, D_EXEC, &exec), ENOSYS);
+    int new = open(node, O_RDWR);
+    struct vm_init init = {(uint64_t)1 << 39, (uint64_t)1 << 39};
+    CHECK(new >= 0 && ioctl(new, _IOWR('d', 0x50, struct vm_init), &init) == 0);
+    CHECK(ioctl(new, _IOWR('d', 0x42, struct channel), &channel) == 0);
+    id = (uint32_t)channel.id;
+    exec = (struct exec){id + 99, 1, 0, 0, 0, 0, 16};
+    FAILS(ioctl(new, D_EXEC, &exec), ENOENT);
+    exec = (struct exec){id, 511, 0, 0, 0, 0, 16};
+    FAILS(ioctl(new, D_EXEC, &exec), EINVAL);
+    exec = (struct exec){id, 0xffffffff, 0, 0, 0, 0, 16};
+    FAILS(ioctl(new, D_EXEC, &exec), EINVAL);
+    exec = (struct exec){id, 1, 0, 0, 0, 0, 16};
+    FAILS(ioctl(new, D_EXEC, &exec), EFAULT);
+    exec = (struct exec){id, 0, 1, 0, 16, 0, 0};
+    FAILS(ioctl(new, D_EXEC, &exec), EFAULT);
+    exec = (struct exec){id, 0, 0xffffffff, 0, 16, 0, 0};
+    FAILS(ioctl(new, D_EXEC, &exec), ENOMEM);
+    exec = (struct exec){id, 0, 0, 0, 16, 16, 16};
+    CHECK(ioctl(new, D_EXEC, &exec) == 0);
+    struct pushbuf call = {.channel = id, .push_count = 1, .pushes = 16};
+    FAILS(ioctl(new, request, &call), ENOSYS);
+    struct vm_bind bind = {1, 0, 0, 0, 0, 0, 16};
+    FAILS(ioctl(new, D_VM_BIND, &bind), EFAULT);
+    bind.op_count = 0xffffffff;
+    FAILS(ioctl(new, D_VM_BIND, &bind), ENOMEM);
+    CHECK(close(old) == 0 && close(new) == 0);
+}
+
 static void device_tree(void) {
     static const char *const attributes[] = {
         "vendor", "device", "subsystem_vendor", "subsystem_device", "revision", "class", "config",
@@ -290,6 +371,7 @@ static void device_tree(void) {
 }
 
 const struct test_case core_cases[] = {
-    {"syncobjs", syncobjs}, {"waits", waits}, {"core", core}, {"device-tree", device_tree},
+    {"syncobjs", syncobjs}, {"waits", waits}, {"core", core}, {"arrays", arrays},
+    {"device-tree", device_tree},
     {NULL, NULL},
 };

@@ -163,12 +163,31 @@ static void refusals(int a, int b) {
     FAILS(ioctl(999, S_FILE_INFO, &info), EBADF);
 }
 
+// As many elements as there are fences are written, and no more are looked at: the room behind them
+// may be as long as its count has bits, and not be there.
+static void rooms(int file) {
+    unsigned counts[] = {1, 2, 4096, 0x10000000, 0x7fffffff, 0xffffffff};
+    for (unsigned n = 0; n < sizeof counts / sizeof *counts; n++) {
+        struct fence_info *last = (struct fence_info *)edge(sizeof *last);
+        memset(last, 0x55, sizeof *last);
+        struct file_info info = information(file, last, counts[n]);
+        CHECK(info.status == 1 && info.count == 1);
+        CHECK(last->status == 1 && last->flags == 0 && strcmp(last->driver, "stub") == 0);
+        struct file_info bad = {.count = counts[n], .fences = (uintptr_t)last + 1};
+        FAILS(ioctl(file, S_FILE_INFO, &bad), EFAULT);
+        CHECK(bad.count == counts[n] && bad.status == 0 && bad.name[0] == 0);
+        bad.flags = 1;
+        FAILS(ioctl(file, S_FILE_INFO, &bad), EINVAL);
+    }
+}
+
 // What needs no job, so that the kernel of any machine can be asked the same (with another driver).
 static void idle_sync_files(void) {
     fd = open_node();
     int a = export_sync_file(new_syncobj(1)), b = export_sync_file(new_syncobj(1));
     CHECK(fcntl(a, F_GETFD) == FD_CLOEXEC && is_readable(a, 0));
     refusals(a, b);
+    rooms(a);
     struct fence_info fences[2];
     struct file_info info = information(a, fences, 2);
     CHECK(info.status == 1 && info.count == 1 && fences[0].status == 1 && fences[0].flags == 0);
@@ -202,6 +221,9 @@ static void sync_files(void) {
     int both = merge(a, b, "both of them"), same = merge(a, a, "");
     CHECK(information(both, NULL, 0).count == 2 && information(same, NULL, 0).count == 1);
     CHECK(strcmp(information(both, NULL, 0).name, "both of them") == 0);
+    struct fence_info *two = (struct fence_info *)edge(2 * sizeof *two);
+    CHECK(information(both, two, 0xffffffff).count == 2);
+    CHECK(two[0].status == 0 && two[1].status == 0 && two[1].driver[0] != 0);
     struct file_info small = {.count = 1, .fences = (uintptr_t)fences};
     FAILS(ioctl(both, S_FILE_INFO, &small), EINVAL);
     // Merging with what is merged takes it apart.

@@ -171,7 +171,7 @@ static void answer_ioctl(size_t index, struct gpuvm_header header, size_t bytes,
         struct bind_op *ops = (void *)block(blocks, call.block_count, data, 32, &size);
         struct sync *waits = (void *)block(blocks, call.block_count, data, 16, &more);
         if (size != b->op_count * 40u || more != b->wait_count * 16u)
-            result = -EPROTO;
+            result = call.block_count == 0 ? -EFAULT : -EPROTO;
         for (unsigned n = 0; result == 0 && n < b->op_count; n++)
             if (ops[n].addr != 0x1000u * n || ops[n].handle != n + 5)
                 result = -EPROTO;
@@ -179,7 +179,8 @@ static void answer_ioctl(size_t index, struct gpuvm_header header, size_t bytes,
             if (waits[n].value != n + 77)
                 result = -EPROTO;
         waits = (void *)block(blocks, call.block_count, data, 24, &more);
-        if (more != b->sig_count * 16u || b->wait_ptr || b->sig_ptr || b->op_ptr)
+        if (result == 0
+            && (more != b->sig_count * 16u || b->wait_ptr || b->sig_ptr || b->op_ptr))
             result = -EPROTO;
         for (unsigned n = 0; result == 0 && n < b->sig_count; n++)
             if (waits[n].value != n + 99)
@@ -191,7 +192,7 @@ static void answer_ioctl(size_t index, struct gpuvm_header header, size_t bytes,
         struct exec *e = (void *)argument;
         struct push *pushes = (void *)block(blocks, call.block_count, data, 32, &size);
         if (size != e->push_count * 16u)
-            result = -EPROTO;
+            result = call.block_count == 0 ? -EFAULT : -EPROTO;
         for (unsigned n = 0; result == 0 && n < e->push_count; n++)
             if (pushes[n].va != 0x2000u * n)
                 result = -EPROTO;

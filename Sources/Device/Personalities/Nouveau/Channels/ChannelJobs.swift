@@ -2,6 +2,9 @@ import Fencing
 
 /// The jobs of a channel that have not ended, in order: what CHANNEL_FREE has to know.
 ///
+/// The kernel has a lock around EXEC and CHANNEL_FREE (nouveau_abi16_get). Here submissions of several
+/// threads overlap, but none overlaps the channel's end: ``beginSubmission()`` and ``end()`` see to that.
+///
 /// Threading: any thread, outside of signalling sections.
 final class ChannelJobs: Sendable {
     private struct Entry {
@@ -13,9 +16,43 @@ final class ChannelJobs: Sendable {
     private struct State {
         var entries: [Entry] = []
         var sweepAt = 64
+        /// Submissions that have begun and are not in `entries` yet.
+        var submissions = 0
+        var hasEnded = false
     }
 
     private let state = Guarded(.channelJobs, State())
+    private let submitted = Condition()
+
+    /// Begins a submission, which ``endSubmission()`` follows.
+    ///
+    /// - Returns: False if the channel has ended: no job may be submitted any more.
+    func beginSubmission() -> Bool {
+        state.withLock { state in
+            guard !state.hasEnded else { return false }
+            state.submissions += 1
+            return true
+        }
+    }
+
+    /// Whether the channel has ended.
+    var hasEnded: Bool { state.withLock { $0.hasEnded } }
+
+    /// Ends a submission; its job, if there is one, was appended.
+    func endSubmission() {
+        let isLast = state.withLock { state in
+            state.submissions -= 1
+            return state.submissions == 0 && state.hasEnded
+        }
+        if isLast { submitted.broadcast() }
+    }
+
+    /// Admits no submission from now on, and waits for those that have begun: they wait for no fence.
+    func end() {
+        SignallingSection.assertOutside("a wait for submissions")
+        state.withLock { $0.hasEnded = true }
+        _ = state.wait(on: submitted) { $0.submissions == 0 ? true : nil }
+    }
 
     /// Adds the job that ends with `done`. Amortised O(1).
     func append(waits: [Fence], done: Fence) {

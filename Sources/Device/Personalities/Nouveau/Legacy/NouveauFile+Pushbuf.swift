@@ -64,12 +64,15 @@ extension NouveauFile {
                 frame.read(16, as: UInt32.self) <= Self.maximumRelocations
             else { throw .invalid("a push buffer of more than the driver's limits") }
         }
-        // What the old chips' push buffers ended with.
-        frame.write(UInt64(0), at: 40)
-        guard count != 0 else { return .done }
+        guard count != 0 else {
+            clearSuffixes(&frame)
+            return .done
+        }
+        // Both arrays are copied in before any is looked at.
         let array = try frame.call.array(at: 32, count: count, stride: Self.legacyPushBytes)
         let buffers: UInt32 = frame.read(4)
         let list = try frame.call.array(at: 8, count: buffers, stride: Self.bufferBytes)
+        clearSuffixes(&frame)
         for index in 0..<Int(count) {
             let number: UInt32 = array.read(index * Self.legacyPushBytes)
             guard number < buffers else {
@@ -92,6 +95,10 @@ extension NouveauFile {
             pushes, to: execution, inFences: listed.fences, outPoints: [])
         return isSynchronous ? .fence(fence) : .done
     }
+
+    /// What the old chips' push buffers ended with; a call that ends before its arrays are there leaves
+    /// the fields alone.
+    private func clearSuffixes(_ frame: inout IoctlFrame) { frame.write(UInt64(0), at: 40) }
 
     /// The addresses of the buffers of {user_priv u64@0, handle@8, read_domains@12, write_domains@16,
     /// valid_domains@20, presumed@24…39}, and the fences that a job which uses them waits for.
