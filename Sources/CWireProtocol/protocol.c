@@ -57,3 +57,8 @@ LAYOUT(gpuvm_vm_tables, 16);
 LAYOUT(gpuvm_vm_tables_reply, 32);
 LAYOUT(gpuvm_table_entry, 32);
 LAYOUT(gpuvm_bo_record, 120);
+LAYOUT(gpuvm_injection, 120);
+LAYOUT(gpuvm_injection_reply, 8);
+LAYOUT(gpuvm_injection_clear_reply, 8);
+LAYOUT(gpuvm_injection_record, 160);
+LAYOUT(gpuvm_injection_firing, 88);

@@ -26,6 +26,8 @@ public final class Device: Sendable {
     public let faults: FaultLog
     /// Switches that make requests fail on purpose.
     public let failures = FailurePoints()
+    /// Faults on purpose, by rules that users make.
+    public let injector = FaultInjector()
 
     /// Which buffers are in VRAM, and who has to leave it.
     public let residency: Residency
@@ -36,6 +38,7 @@ public final class Device: Sendable {
     /// Ends waits at their deadlines.
     public let timers: TimerQueue
     let counters = DeviceCounters()
+    private let tuning: DeviceTuning
     let releases: ReleaseBarrier
 
     private let registry = Guarded(.device, DeviceRegistry())
@@ -53,6 +56,7 @@ public final class Device: Sendable {
         onEvent: @escaping @Sendable (DeviceEvent) -> Void = { _ in }
     ) throws(DeviceError) {
         self.configuration = configuration
+        tuning = DeviceTuning(configuration)
         startTime = Runtime.now()
         do throws(MemoryError) {
             memory = try PhysicalMemoryMap(
@@ -103,6 +107,18 @@ public final class Device: Sendable {
         }
     }
 
+    /// The time-out of a job whose queue asks for none, ns.
+    public var jobTimeout: UInt64 { tuning.jobTimeout }
+
+    /// Changes what the configuration began with: quotas for clients that are admitted from now on,
+    /// the time-out for queues that are made from now on.
+    ///
+    /// - Parameter jobTimeout: ns.
+    public func change(quotas: ClientQuotas, jobTimeout: UInt64) {
+        tuning.quotas = quotas
+        tuning.jobTimeout = jobTimeout
+    }
+
     /// Admits a client.
     ///
     /// - Parameters:
@@ -113,10 +129,12 @@ public final class Device: Sendable {
     public func makeClient(
         name: String, process: Int32, user: UInt32, isPrivileged: Bool
     ) -> Client {
-        let page = FencePage(quota: configuration.quotas.syncobjs)
+        let quotas = tuning.quotas
+        let page = FencePage(quota: quotas.syncobjs)
         let client = Client(
             id: nextClientID.add(1, ordering: .relaxed).oldValue, name: name, process: process,
-            user: user, isPrivileged: isPrivileged, device: self, fencePage: page)
+            user: user, isPrivileged: isPrivileged, device: self, quotas: quotas,
+            fencePage: page)
         registry.withLock { $0.clients[client.id] = client }
         return client
     }

@@ -33,6 +33,8 @@ public enum DeviceError: Error, Sendable {
     case fencing(FencingError)
     /// A failure that was injected on purpose, with its errno.
     case injected(errno: Int32, step: String)
+    /// All rules of fault injection that may be are active: EAGAIN.
+    case tooManyRules(limit: Int)
 
     /// What a handle names.
     public enum ObjectKind: String, Sendable {
@@ -41,6 +43,7 @@ public enum DeviceError: Error, Sendable {
         case queue = "queue"
         case syncobj = "syncobj"
         case fence = "fence"
+        case injection = "injection rule"
     }
 
     /// Which quota is used up.
@@ -69,6 +72,7 @@ public enum DeviceError: Error, Sendable {
         case .pageTables(let error): error.errno
         case .fencing(let error): error.errno
         case .injected(let errno, _): errno
+        case .tooManyRules: EAGAIN
         }
     }
 }
@@ -78,6 +82,8 @@ extension DeviceError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .invalid(let text): text
+        case .noSuch(.injection, let id):
+            "no injection rule has the id \(id): `gpuvmctl inject list` shows those that there are"
         case .noSuch(let kind, let handle):
             "no \(kind.rawValue) with handle \(handle): it was closed, or is another client's"
         case .vmUnusable(let vm, let reason): "VM \(vm) \(reason)"
@@ -96,6 +102,8 @@ extension DeviceError: CustomStringConvertible {
         case .pageTables(let error): "page tables: \(error)"
         case .fencing(let error): "\(error)"
         case .injected(let errno, let step): "failure injected at step “\(step)”, errno \(errno)"
+        case .tooManyRules(let limit):
+            "\(limit) injection rules are active: `gpuvmctl inject clear ID` forgets one"
         }
     }
 }

@@ -65,6 +65,24 @@ public struct EngineFailure: Error, Equatable, Sendable {
     /// The method at work, if the command is of a push buffer.
     public var method: NVIDIAMethod?
 
+    /// The record of a fault that no access met: somebody wants it in the place of a job's first
+    /// command.
+    ///
+    /// - Parameter commands: Where the job's first commands are.
+    public static func injected(
+        _ fault: Fault, engine: String, commands: UInt64
+    ) -> EngineFailure {
+        let operand: Operand =
+            switch fault.access {
+            case .fetch: .command
+            case .read: .source
+            case .write: .destination
+            }
+        return EngineFailure(
+            engine: engine, batch: commands, command: commands, header: nil, operand: operand,
+            dword: 0, cause: .fault(fault))
+    }
+
     /// The MMU's fault, if it was one.
     public var fault: Fault? {
         if case .fault(let fault) = cause { fault } else { nil }

@@ -108,7 +108,7 @@ extension Connection {
         try list(.queueList, of: gpuvm_queue_record.self)
     }
 
-    private func list<T: BitwiseCopyable>(
+    func list<T: BitwiseCopyable>(
         _ opcode: Opcode, of type: T.Type, handle: UInt32 = 0
     ) throws(ClientError) -> [T] {
         var records: [T] = []

@@ -46,6 +46,11 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
     case vmSparse = 112
     case vmTables = 113
 
+    case inject = 120
+    case injectClear = 121
+    case injectList = 122
+    case injectFirings = 123
+
     /// The shape of one direction's message.
     public struct Shape: Equatable, Sendable {
         /// The size of the fixed struct, in bytes.
@@ -110,12 +115,14 @@ public enum Opcode: UInt16, CaseIterable, Sendable {
 
         case .status: (.empty, .fixed(gpuvm_status_reply.self))
         case .clientList, .vmList, .vmShow, .faultList, .queueList, .boList, .drmCounts,
-            .drmFileList, .vmSparse:
+            .drmFileList, .vmSparse, .injectList, .injectFirings:
             (.fixed(gpuvm_page.self), .arrays(gpuvm_page_reply.self))
         case .memoryInfo: (.empty, .fixed(gpuvm_memory_info_reply.self))
         case .drmInfo: (.empty, .fixed(gpuvm_drm_info_reply.self))
         case .vmWalk: (.fixed(gpuvm_vm_walk.self), .fixed(gpuvm_vm_walk_reply.self))
         case .vmTables: (.fixed(gpuvm_vm_tables.self), .arrays(gpuvm_vm_tables_reply.self))
+        case .inject: (.fixed(gpuvm_injection.self), .fixed(gpuvm_injection_reply.self))
+        case .injectClear: (.fixed(gpuvm_handle.self), .fixed(gpuvm_injection_clear_reply.self))
         case .fenceInfo: (.fixed(gpuvm_fence_info.self), .fixed(gpuvm_fence_info_reply.self))
         }
     }
@@ -163,6 +170,10 @@ extension Opcode: CustomStringConvertible {
         case .vmSparse: "VM_SPARSE"
         case .vmTables: "VM_TABLES"
         case .boList: "BO_LIST"
+        case .inject: "INJECT"
+        case .injectClear: "INJECT_CLEAR"
+        case .injectList: "INJECT_LIST"
+        case .injectFirings: "INJECT_FIRINGS"
         }
     }
 }

@@ -16,7 +16,7 @@ struct GPUVMCtl: ParsableCommand {
         subcommands: [
             RunCommand.self, StatusCommand.self, MemoryCommand.self, ClientCommand.self,
             BufferCommand.self, VMCommand.self, QueueCommand.self, FaultCommand.self,
-            DemoCommand.self, DemoClientCommand.self, PressureClientCommand.self,
-            VectorsCommand.self,
+            InjectCommand.self, DemoCommand.self, DemoClientCommand.self,
+            PressureClientCommand.self, VectorsCommand.self,
         ])
 }

@@ -194,6 +194,45 @@ static void dispatch(void) {
     submit(words, 4, 0x10000);
 }
 
+static const char *answer(int result) { return result == 0 ? "0" : strerrorname_np(errno); }
+
+// One call of each kind that can be made to fail, and what it answered; then the wait for a job, and what
+// the channel answers behind it.
+static void errors(void) {
+    int fd = open_node();
+    struct vm_init init = {1ull << 39, 1ull << 39};
+    printf("vm-init %s\n", answer(ioctl(fd, VM_INIT, &init)));
+    for (int n = 0; n < 4; n++) {
+        struct gem_new buffer = {.domain = 0x2e, .size = 0x1000};
+        printf("gem-new %s\n", answer(ioctl(fd, GEM_NEW, &buffer)));
+    }
+    struct gem_new buffer = make_buffer(fd, 0x1000);
+    struct bind_op map = {.handle = buffer.handle, .addr = 0x10000, .range = 0x1000};
+    struct vm_bind bind = {.op_count = 1, .op_ptr = (uintptr_t)&map};
+    printf("vm-bind %s\n", answer(ioctl(fd, VM_BIND, &bind)));
+    struct channel channel = {0};
+    printf("channel-alloc %s\n", answer(ioctl(fd, CHANNEL_ALLOC, &channel)));
+    struct handle syncobj = {0};
+    printf("syncobj-create %s\n", answer(ioctl(fd, SYNCOBJ_CREATE, &syncobj)));
+    void *memory =
+        mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)buffer.map_handle);
+    printf("mmap %s\n", answer(memory == MAP_FAILED));
+    // Two words that are no-ops: the memory is new.
+    struct push push = {.va = 0x10000, .va_len = 8};
+    struct sync signal = {.handle = syncobj.handle};
+    struct exec exec = {
+        .channel = (uint32_t)channel.id, .push_count = 1, .sig_count = 1,
+        .sig_ptr = (uintptr_t)&signal, .push_ptr = (uintptr_t)&push,
+    };
+    printf("exec %s\n", answer(ioctl(fd, EXEC, &exec)));
+    struct syncobj_wait wait = {
+        .handles = (uintptr_t)&syncobj.handle, .timeout = INT64_MAX, .count = 1};
+    printf("wait %s\n", answer(ioctl(fd, SYNCOBJ_WAIT, &wait)));
+    struct exec check = {.channel = (uint32_t)channel.id};
+    printf("check %s\n", answer(ioctl(fd, EXEC, &check)));
+    close(fd);
+}
+
 static volatile sig_atomic_t interrupts, terminations;
 static void count_interrupt(int number) { (void)number, interrupts++; }
 static void count_termination(int number) { (void)number, terminations++; }
@@ -275,10 +314,11 @@ int main(int count, char **words) {
     if (!strcmp(which, "forks")) return forks(), 0;
     if (!strcmp(which, "fault")) return fault(), 0;
     if (!strcmp(which, "dispatch")) return dispatch(), 0;
+    if (!strcmp(which, "errors")) return errors(), 0;
     if (!strcmp(which, "count-signals")) return count_signals(), 0;
     if (!strcmp(which, "restart")) return restart(), 0;
     if (!strcmp(which, "terminal") && count > 2) return terminal(words + 2);
-    fprintf(stderr, "usage: %s binds|forks|fault|dispatch|count-signals|restart|terminal PROGRAM…\n",
+    fprintf(stderr, "usage: %s binds|forks|fault|dispatch|errors|count-signals|restart|terminal PROGRAM…\n",
             words[0]);
     return 64;
 }

@@ -9,13 +9,13 @@ import WireProtocol
     @Test func helloSaysWhatTheDeviceIs() throws {
         let daemon = try TestDaemon { $0.device.copyEngines = 3 }
         let server = try daemon.connect().server
-        #expect(server.major == 1 && server.minor == 2)
+        #expect(server.major == 1 && server.minor == 3)
         #expect(server.vramBytes == 64 << 20)
         #expect(server.systemBytes == 256 << 20)
         #expect(server.vaBits == 48)
         #expect(server.pageBytes == 4096)
         #expect(server.copyEngines == 3)
-        #expect(server.capabilities == 0xff)
+        #expect(server.capabilities == 0x1ff)
         #expect(server.name.hasPrefix("gpuvmd "))
     }
 

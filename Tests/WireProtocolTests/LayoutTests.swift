@@ -21,7 +21,9 @@ import WireProtocol
             (.memoryInfo, GPUVM_MEMORY_INFO), (.boList, GPUVM_BO_LIST),
             (.drmInfo, GPUVM_DRM_INFO), (.drmCounts, GPUVM_DRM_COUNTS),
             (.drmFileList, GPUVM_DRM_FILE_LIST), (.vmSparse, GPUVM_VM_SPARSE),
-            (.vmTables, GPUVM_VM_TABLES),
+            (.vmTables, GPUVM_VM_TABLES), (.inject, GPUVM_INJECT),
+            (.injectClear, GPUVM_INJECT_CLEAR), (.injectList, GPUVM_INJECT_LIST),
+            (.injectFirings, GPUVM_INJECT_FIRINGS),
         ]
         #expect(header.count == Opcode.allCases.count)
         for (opcode, number) in header {
@@ -66,16 +68,22 @@ import WireProtocol
             ("queue", MemoryLayout<gpuvm_queue_record>.stride, 64),
         ]
         for (name, stride, bytes) in records { #expect(stride == bytes, "\(name)") }
-        // 1.1 and 1.2 add these.
+        // 1.1, 1.2 and 1.3 add these.
         #expect(
             Set(Opcode.allCases).subtracting(sizes.map(\.0)) == [
                 .memoryInfo, .boList, .drmInfo, .drmCounts, .drmFileList, .vmSparse, .vmTables,
+                .inject, .injectClear, .injectList, .injectFirings,
             ])
+        #expect(Opcode.inject.shapes.request.fixedBytes == 120)
+        #expect(Opcode.inject.shapes.reply.fixedBytes == 8)
+        #expect(Opcode.injectClear.shapes.reply.fixedBytes == 8)
+        #expect(MemoryLayout<gpuvm_injection_record>.stride == 160)
+        #expect(MemoryLayout<gpuvm_injection_firing>.stride == 88)
         #expect(MemoryLayout<gpuvm_table_entry>.stride == 32)
         #expect(Opcode.drmInfo.shapes.reply.fixedBytes == 128)
         #expect(Opcode.memoryInfo.shapes.reply.fixedBytes == 128)
         #expect(MemoryLayout<gpuvm_bo_record>.stride == 120)
-        #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 2)
+        #expect(GPUVM_PROTOCOL_MAJOR == 1 && GPUVM_PROTOCOL_MINOR == 3)
     }
 
     /// Bits of one field must not mean two things.
@@ -93,7 +101,17 @@ import WireProtocol
             [
                 GPUVM_CAP_VM_BIND, GPUVM_CAP_TIMELINE, GPUVM_CAP_EVENTFD, GPUVM_CAP_SPARSE,
                 GPUVM_CAP_FENCE_PAGE, GPUVM_CAP_IMMEDIATE_MODE, GPUVM_CAP_WEAK_REFERENCES,
-                GPUVM_CAP_EVICTION,
+                GPUVM_CAP_EVICTION, GPUVM_CAP_INJECTION,
+            ],
+            [GPUVM_INJECT_NOW, GPUVM_INJECT_DELAY_SIGNAL, GPUVM_INJECT_HAS_ADDRESS],
+            [
+                GPUVM_INJECT_AT_GEM_NEW, GPUVM_INJECT_AT_GEM_IMPORT, GPUVM_INJECT_AT_VM_INIT,
+                GPUVM_INJECT_AT_VM_BIND, GPUVM_INJECT_AT_CHANNEL_ALLOC, GPUVM_INJECT_AT_EXEC,
+                GPUVM_INJECT_AT_SYNCOBJ_CREATE, GPUVM_INJECT_AT_MMAP,
+            ],
+            [
+                GPUVM_FAULT_HAS_BELOW, GPUVM_FAULT_HAS_ABOVE, GPUVM_FAULT_HAS_LAST_OP,
+                GPUVM_FAULT_IS_ORDERED, GPUVM_FAULT_IS_INCOMPLETE, GPUVM_FAULT_IS_INJECTED,
             ],
         ]
         for flags in fields {

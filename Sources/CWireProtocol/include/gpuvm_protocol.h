@@ -29,7 +29,7 @@
 
 #define GPUVM_PROTOCOL_MAGIC 0x314d5647u  // "GVM1"
 #define GPUVM_PROTOCOL_MAJOR 1u
-#define GPUVM_PROTOCOL_MINOR 2u
+#define GPUVM_PROTOCOL_MINOR 3u
 
 #define GPUVM_MAX_INLINE 65536u
 #define GPUVM_MAX_EXTERNAL (16u << 20)
@@ -98,6 +98,12 @@ enum gpuvm_opcode {
     GPUVM_DRM_FILE_LIST = 111,  // gpuvm_page; gpuvm_drm_file_record[]; since 1.2
     GPUVM_VM_SPARSE = 112,      // gpuvm_page; gpuvm_va_range[]: a VM's sparse regions; since 1.2
     GPUVM_VM_TABLES = 113,      // a VM's page tables, raw; since 1.2
+
+    // Faults on purpose, for the daemon's user and root: EPERM for others. Since 1.3.
+    GPUVM_INJECT = 120,
+    GPUVM_INJECT_CLEAR = 121,    // gpuvm_handle: a rule's id, 0: all rules
+    GPUVM_INJECT_LIST = 122,     // gpuvm_page; gpuvm_injection_record[]
+    GPUVM_INJECT_FIRINGS = 123,  // gpuvm_page; gpuvm_injection_firing[]: the last 256
 };
 
 // MARK: HELLO
@@ -129,6 +135,8 @@ struct gpuvm_hello_reply {
 #define GPUVM_CAP_IMMEDIATE_MODE 0x20u   // GPUVM_VM_IMMEDIATE
 #define GPUVM_CAP_WEAK_REFERENCES 0x40u  // GPUVM_VM_WEAK_REFERENCES
 #define GPUVM_CAP_EVICTION 0x80u         // VRAM may be over-committed; GPUVM_MEMORY_INFO, _BO_LIST
+// Since 1.3.
+#define GPUVM_CAP_INJECTION 0x100u  // GPUVM_INJECT and its kin
 
 // MARK: Buffer objects
 
@@ -289,7 +297,8 @@ struct gpuvm_queue_create {
     uint16_t engine_class, engine_instance;
     uint32_t priority;  // 0 low, 1 normal, 2 high (high: the daemon's user or root only, EPERM)
     uint32_t flags;     // 0
-    uint64_t timeout_ns;  // of a job; 0: the device's default
+    uint64_t timeout_ns;  // of a job; 0: the device's default, the most that a client gets but root
+                          // and the daemon's user
 };
 struct gpuvm_queue_info_reply {
     uint32_t vm;
@@ -549,7 +558,7 @@ struct gpuvm_fault_record {
     struct gpuvm_mapping below, above;  // the nearest mappings on both sides
     uint64_t last_op_time;  // the last operation that touched the address
     uint32_t last_op_kind;  // enum gpuvm_bind_op_kind
-    uint32_t detail;        // see MISSING_BARRIER and BIND_REFUSED; 0 otherwise
+    uint32_t detail;        // see MISSING_BARRIER, BIND_REFUSED and IS_INJECTED; 0 otherwise
     uint64_t last_op_address, last_op_range;
 };
 #define GPUVM_FAULT_HAS_BELOW 0x1u
@@ -559,6 +568,8 @@ struct gpuvm_fault_record {
 // all copies of the job were compared.
 #define GPUVM_FAULT_IS_ORDERED 0x8u
 #define GPUVM_FAULT_IS_INCOMPLETE 0x10u
+// No access failed: a rule of GPUVM_INJECT made it, whose id is in detail. Since 1.3.
+#define GPUVM_FAULT_IS_INJECTED 0x20u
 struct gpuvm_queue_record {
     uint32_t id, vm, client_id;
     uint16_t engine_class, engine_instance;
@@ -640,6 +651,81 @@ struct gpuvm_bo_record {
     uint32_t reserved;
     char name[GPUVM_NAME_BYTES];
     char client[GPUVM_NAME_BYTES];  // the name of client_id
+};
+
+// MARK: Fault injection, since 1.3
+
+enum gpuvm_inject_kind {
+    GPUVM_INJECT_HANG = 1,         // a job never ends, until its time-out bans the queue
+    GPUVM_INJECT_FAULT = 2,        // a job meets a page fault, which bans the queue
+    GPUVM_INJECT_OOM = 3,          // a request is answered ENOMEM
+    GPUVM_INJECT_EVICTION = 4,     // buffers leave VRAM before a job, or now
+    GPUVM_INJECT_DELAY = 5,        // a job starts late, or its fence signals late
+    GPUVM_INJECT_DEVICE_LOST = 6,  // a client's exec queues are killed before a job, or now
+};
+// The requests that a rule meets; native ones and those of DRM programs alike.
+#define GPUVM_INJECT_AT_GEM_NEW 0x1u
+#define GPUVM_INJECT_AT_GEM_IMPORT 0x2u
+#define GPUVM_INJECT_AT_VM_INIT 0x4u
+#define GPUVM_INJECT_AT_VM_BIND 0x8u
+#define GPUVM_INJECT_AT_CHANNEL_ALLOC 0x10u
+#define GPUVM_INJECT_AT_EXEC 0x20u
+#define GPUVM_INJECT_AT_SYNCOBJ_CREATE 0x40u
+#define GPUVM_INJECT_AT_MMAP 0x80u  // of DRM programs: native clients map descriptors
+// A rule counts the requests that it meets, from 0. It fires at number n if n ≥ after, and n - after
+// is every - 1 modulo every, and the draw is won: output n + 1 of SplitMix64 started with seed, times
+// 1000000, divided by 2^64, is below probability; until it has fired count times. Of several rules of
+// one kind that would fire at a request only the oldest meets it.
+struct gpuvm_injection {
+    uint32_t kind;         // enum gpuvm_inject_kind
+    uint32_t flags;        // GPUVM_INJECT_*
+    uint32_t operations;   // GPUVM_INJECT_AT_*; 0: all that kind and target can meet, EXEC for a delay
+    uint32_t probability;  // millionths: 1 … 1000000
+    uint64_t seed;
+    uint64_t count;        // 0: no limit
+    uint64_t after, every;  // every: at least 1
+    uint64_t duration_ns;  // of DELAY: 1 … 600000000000
+    uint64_t address;      // of FAULT, with HAS_ADDRESS; else where the job's first commands are
+    uint32_t access;       // of FAULT: enum gpuvm_fault_access; 0 for other kinds
+    // Whom it meets: all of these that are set. None: every client, but those that have made rules.
+    uint32_t target_client;
+    int32_t target_pid;
+    uint32_t target_vm;     // device-wide id
+    uint32_t target_queue;  // device-wide id
+    uint32_t reserved;
+    char target_name[GPUVM_NAME_BYTES];
+};
+#define GPUVM_INJECT_NOW 0x1u           // EVICTION, DEVICE_LOST: at once, to all whom it meets
+#define GPUVM_INJECT_DELAY_SIGNAL 0x2u  // DELAY: the fence, not the start
+#define GPUVM_INJECT_HAS_ADDRESS 0x4u
+struct gpuvm_injection_reply {
+    uint32_t id;        // of the rule; never used again
+    uint32_t affected;  // with NOW: buffers that left VRAM, queues that were killed
+};
+struct gpuvm_injection_clear_reply {
+    uint32_t cleared;
+    uint32_t reserved;
+};
+// A rule that has had its times is remembered until others need its place.
+struct gpuvm_injection_record {
+    uint32_t id;
+    uint32_t active;  // 1: it can fire still
+    uint64_t seen;    // requests that it has met
+    uint64_t fired;
+    uint64_t created, last_fired;  // CLOCK_MONOTONIC ns; last_fired 0: never
+    struct gpuvm_injection rule;   // operations filled in
+};
+struct gpuvm_injection_firing {
+    uint64_t id, timestamp;
+    uint64_t ordinal;    // which of the requests that the rule has met, from 1; 0: NOW
+    uint32_t rule;
+    uint32_t kind;       // enum gpuvm_inject_kind
+    uint32_t operation;  // GPUVM_INJECT_AT_*; 0: NOW
+    uint32_t client_id;  // 0: several
+    int32_t pid;
+    uint32_t vm, queue;  // device-wide ids; 0: none
+    uint32_t affected;   // as in the reply
+    char client[GPUVM_NAME_BYTES];
 };
 
 #endif

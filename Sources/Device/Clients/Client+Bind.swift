@@ -36,10 +36,14 @@ extension Client {
         try checkJobQuota(operations: array.count)
         let inFences = try resolve(waits: waits)
         let outPoints = try prepare(signals: signals)
-        let request = DeviceVM.BindRequest(
-            array: array, queue: jobs, queueHandle: queueHandle, inFences: inFences,
-            recordsOperations: recordsOperations, tableQuota: freeTables)
-        let bind = try carryOut(request, on: vm, queue: queueID, outPoints)
+        let bind = try meetBindRules(in: vm, queue: queueID, inFences) {
+            inFences throws(DeviceError) in
+            let request = DeviceVM.BindRequest(
+                array: array, queue: jobs, queueHandle: queueHandle,
+                inFences: inFences, recordsOperations: recordsOperations,
+                tableQuota: freeTables)
+            return try carryOut(request, on: vm, queue: queueID, outPoints)
+        }
         bind.start()
         return bind.result
     }

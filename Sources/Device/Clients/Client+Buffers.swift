@@ -25,6 +25,20 @@ extension Client {
         name: String, size: UInt64, placement: Placement, localTo vmHandle: UInt32? = nil,
         needsCPUAccess: Bool = true
     ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
+        _ = try pages(size)
+        if let vmHandle { _ = try vm(vmHandle) }
+        try meetShortage(at: .bufferCreate)
+        return try allocateBuffer(
+            name: name, size: size, placement: placement, localTo: vmHandle,
+            needsCPUAccess: needsCPUAccess)
+    }
+
+    /// As ``createBuffer(name:size:placement:localTo:needsCPUAccess:)``, for a request that is not one
+    /// for a buffer, or has been counted as such.
+    func allocateBuffer(
+        name: String, size: UInt64, placement: Placement, localTo vmHandle: UInt32? = nil,
+        needsCPUAccess: Bool = true
+    ) throws(DeviceError) -> (handle: UInt32, buffer: BufferObject) {
         defer { device.unmapUnheldBuffers() }
         let bytes = try pages(size)
         let vm: DeviceVM? = if let vmHandle { try self.vm(vmHandle) } else { nil }
@@ -55,6 +69,7 @@ extension Client {
         var isOurs = true
         defer { if isOurs { Glibc.close(descriptor) } }
         let bytes = try pages(size)
+        try meetShortage(at: .bufferImport)
         let identity: FileIdentity
         do throws(MemoryError) {
             identity = try FileIdentity(of: descriptor)

@@ -24,9 +24,23 @@ extension Client {
     /// - Parameters:
     ///   - instance: Which copy engine; 0 for a bind queue.
     ///   - priority: `high` needs a privileged client.
-    ///   - timeout: ns of engine time that a job may take; nil: the device's default.
+    ///   - timeout: ns of engine time that a job may take; nil: the device's default, which is also
+    ///     the most that a client without privileges gets.
     /// - Throws: ENOENT for the VM, EINVAL for the engine, EPERM, ENOSPC for the quota.
     public func createQueue(
+        vm vmHandle: UInt32, engineClass: DeviceQueue.EngineClass, instance: Int = 0,
+        priority: QueuePriority = .normal, timeout: UInt64? = nil
+    ) throws(DeviceError) -> UInt32 {
+        let vm = try vm(vmHandle)
+        try meetShortage(at: .queueCreate, vm: vm.id)
+        return try makeQueue(
+            vm: vmHandle, engineClass: engineClass, instance: instance, priority: priority,
+            timeout: timeout)
+    }
+
+    /// As ``createQueue(vm:engineClass:instance:priority:timeout:)``, for a request that has met the
+    /// rules of fault injection.
+    func makeQueue(
         vm vmHandle: UInt32, engineClass: DeviceQueue.EngineClass, instance: Int = 0,
         priority: QueuePriority = .normal, timeout: UInt64? = nil
     ) throws(DeviceError) -> UInt32 {
@@ -51,7 +65,7 @@ extension Client {
                 id: id, client: self.id, vm: vm, engineClass: .copy, engineInstance: instance,
                 jobs: JobQueue(
                     engine.scheduler, name: "queue\(id)", kind: .exec, priority: priority,
-                    jobTimeout: timeout ?? device.configuration.jobTimeout),
+                    jobTimeout: jobTimeout(timeout)),
                 engine: engine)
         case .bind:
             guard instance == 0 else { throw .invalid("bind queues have instance 0") }
@@ -77,6 +91,14 @@ extension Client {
             vm.removeIdleQueues()
             throw error
         }
+    }
+
+    /// A time-out that is not longer than the device's: an engine would be held for as long as its
+    /// client likes. Privileged clients know what they do.
+    private func jobTimeout(_ wanted: UInt64?) -> UInt64 {
+        let usual = device.jobTimeout
+        guard let wanted else { return usual }
+        return isPrivileged ? wanted : min(wanted, usual)
     }
 
     /// Closes a queue. An exec queue's jobs are cancelled; a bind queue's are carried out, because
@@ -148,7 +170,8 @@ extension Client {
         let context = CommandContext(
             engine: engine.commands, space: queue.vm.addressSpace, batches: batches)
         return try submit(
-            context, to: queue, handle: handle, inFences: inFences, outPoints: outPoints)
+            context, to: queue, handle: handle, commands: batches.first?.address,
+            inFences: inFences, outPoints: outPoints)
     }
 
     /// Submits what an engine executes to an exec queue, its fences and points resolved.
@@ -157,18 +180,33 @@ extension Client {
     ///
     /// - Parameters:
     ///   - handle: The client's of the queue, for messages.
+    ///   - commands: Where its first commands are; nil if it has none.
     ///   - inFences: Gate the job.
     ///   - outPoints: What the job's fence becomes.
     /// - Throws: ENOENT for the VM, ECANCELED for a banned queue, ENOSPC and ENOMEM for memory; then
     ///   nothing has changed.
     func submit(
-        _ context: some EngineContext, to queue: DeviceQueue, handle: UInt32, inFences: [Fence],
-        outPoints: [PreparedSignal]
+        _ context: some EngineContext, to queue: DeviceQueue, handle: UInt32, commands: UInt64?,
+        inFences: [Fence], outPoints: [PreparedSignal]
     ) throws(DeviceError) -> Fence {
-        try device.failures.check("make the job")
-        let body = ExecJob(queue: queue, context: context, usage: usage)
-        let job = Job(body: body)
-        for fence in inFences { job.addDependency(fence) }
+        try meetExecRules(of: queue, commands: commands) {
+            injection, delay throws(DeviceError) in
+            try device.failures.check("make the job")
+            let body = ExecJob(
+                queue: queue, context: context, usage: usage, commands: commands ?? 0,
+                injection: injection)
+            let job = Job(body: body)
+            for fence in inFences { job.addDependency(fence) }
+            if let delay { job.addDependency(delay) }
+            return try submit(
+                job, to: queue, handle: handle, outPoints: outPoints, discard: body.discard)
+        }
+    }
+
+    private func submit(
+        _ job: Job, to queue: DeviceQueue, handle: UInt32, outPoints: [PreparedSignal],
+        discard: () -> Void
+    ) throws(DeviceError) -> Fence {
         defer { device.unmapUnheldBuffers() }
         let fence: Fence
         do throws(DeviceError) {
@@ -178,7 +216,7 @@ extension Client {
                 ) { publish($0, to: outPoints) }
             }
         } catch {
-            body.discard()
+            discard()
             throw error
         }
         queue.jobs.push(job)

@@ -24,6 +24,7 @@ extension Client {
     ///
     /// - Throws: ENOSPC for the quota, the host's errno if the fence page cannot grow.
     public func createSyncobj(isSignalled: Bool) throws(DeviceError) -> SyncobjHandle {
+        try meetShortage(at: .syncobjCreate)
         try device.failures.check("make the sync object")
         return try insert(Syncobj(signalled: isSignalled))
     }

@@ -1,5 +1,6 @@
 import Fencing
 import Memory
+import Synchronization
 
 /// One client of the device: its handles, its quotas and its fence page.
 ///
@@ -41,10 +42,13 @@ public final class Client: Sendable {
     let usage = ClientUsage()
     /// Ends waits of requests in progress when the client is closed.
     let cancellation = Cancellation()
+    /// Whether it has made rules of fault injection.
+    let hasMadeRules = Atomic<Bool>(false)
 
     init(
         id: UInt32, name: String, process: Int32, user: UInt32, isPrivileged: Bool,
-        device: Device, fencePage: FencePage
+        device: Device, quotas: ClientQuotas,
+        fencePage: FencePage
     ) {
         self.id = id
         self.name = name
@@ -53,10 +57,12 @@ public final class Client: Sendable {
         self.isPrivileged = isPrivileged
         self.device = device
         self.fencePage = fencePage
-        descriptorQuota = FenceFDQuota(limit: device.configuration.quotas.descriptors)
+        descriptorQuota = FenceFDQuota(limit: quotas.descriptors)
+        self.quotas = quotas
     }
 
-    var quotas: ClientQuotas { device.configuration.quotas }
+    /// What it may hold, from its beginning to its end.
+    let quotas: ClientQuotas
 
     // MARK: the end
 
@@ -92,10 +98,22 @@ public final class Client: Sendable {
     ///   - flags: Its modes.
     ///   - format: What its page tables look like.
     /// - Throws: EINVAL for a space that is empty, misaligned or beyond the page tables' reach, ENOSPC
-    ///   for a quota or a full page-table memory.
+    ///   for a quota or a full page-table memory, ENOMEM if it is injected.
     public func createVM(
         name: String, start: UInt64, range: UInt64, reservedStart: UInt64 = 0,
         reservedRange: UInt64 = 0, flags: DeviceVM.Flags = [], format: TableFormat = .generic
+    ) throws(DeviceError) -> (handle: UInt32, vm: DeviceVM) {
+        try meetShortage(at: .vmCreate)
+        return try makeVM(
+            name: name, start: start, range: range, reservedStart: reservedStart,
+            reservedRange: reservedRange, flags: flags, format: format)
+    }
+
+    /// As ``createVM(name:start:range:reservedStart:reservedRange:flags:format:)``, for a request that
+    /// is not one for a VM.
+    func makeVM(
+        name: String, start: UInt64, range: UInt64, reservedStart: UInt64,
+        reservedRange: UInt64, flags: DeviceVM.Flags = [], format: TableFormat
     ) throws(DeviceError) -> (handle: UInt32, vm: DeviceVM) {
         try device.failures.check("make the VM")
         let vm = try DeviceVM(

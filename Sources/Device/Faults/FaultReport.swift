@@ -24,6 +24,8 @@ public struct FaultReport: Sendable {
     public var refusal: RefusedBind?
     /// Whether it ended its job, and so banned its queue.
     public var isFatal: Bool
+    /// The rule of fault injection that made it; 0: it is the client's own.
+    public var injection: UInt32 = 0
     /// The mapping that contains the address, or else the nearest one below.
     public var below: MappingInfo?
     /// The nearest mapping above the address.
@@ -34,6 +36,7 @@ public struct FaultReport: Sendable {
     /// What kind of thing it is, in two words.
     public var title: String {
         if refusal != nil { return "Bind refused" }
+        if injection != 0 { return "Injected GPU fault" }
         return failure?.hazard == nil ? "GPU fault" : "GPU hazard"
     }
 
@@ -52,10 +55,11 @@ extension FaultReport: CustomStringConvertible {
             let name = mapping.buffer == 0 ? "" : " “\(mapping.name)”"
             return "0x\(hex(mapping.address))+0x\(hex(mapping.range))\(name)"
         }
-        let what = refusal?.description ?? failure?.description ?? ""
+        var what = refusal?.description ?? failure?.description ?? ""
+        if injection != 0 { what = "injected by rule \(injection): \(what)" }
         let last = lastOperation.map { "\($0.kind) 0x\(hex($0.address))+0x\(hex($0.range))" }
         var hint = ""
-        if case .notMapped? = failure?.fault?.reason,
+        if injection == 0, case .notMapped? = failure?.fault?.reason,
             lastOperation?.kind == .unmap || lastOperation?.kind == .unmapAll
         {
             hint = "; so it is memory that was freed, and is used still"

@@ -16,16 +16,25 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
     private var queue: DeviceQueue?
     private let context: Context
     private let usage: ClientUsage
+    /// Where its first commands are.
+    private let commands: UInt64
+    /// What is to happen to it on purpose.
+    private var injection: JobInjection?
     /// What it has entered into the log, ``faultCount`` of them; the rest is in the log alone.
     private var faultIDs = SIMD8<UInt64>()
     private var faultCount = 0
     private var timedOut = false
     private var times = JobSpan()
 
-    init(queue: DeviceQueue, context: Context, usage: ClientUsage) {
+    init(
+        queue: DeviceQueue, context: Context, usage: ClientUsage, commands: UInt64,
+        injection: JobInjection?
+    ) {
         self.queue = queue
         self.context = context
         self.usage = usage
+        self.commands = commands
+        self.injection = injection
         usage.jobsInFlight.add(1, ordering: .relaxed)
     }
 
@@ -37,6 +46,7 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
 
     func run(_ slice: inout JobSlice) -> JobOutcome {
         if queue?.vm.device.configuration.reportsJobs == true { times.begin() }
+        if injection != nil, let outcome = meetInjection() { return outcome }
         let outcome = context.run(EngineQuantum(), shouldStop: { slice.isOver })
         if context.wroteSemaphore {
             context.clearSemaphoreWrites()
@@ -44,7 +54,7 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
         }
         if let hazard = context.takeHazard() { note(hazard, isFatal: false) }
         switch outcome {
-        case .done: return .done
+        case .done: return endsLate() ?? .done
         case .yield: return .yield
         case .blocked: return .blocked(recheckAfter: 0)
         case .failed(let failure) where failure.fault?.reason == .spaceClosed:
@@ -57,15 +67,44 @@ final class ExecJob<Context: EngineContext>: JobBody, @unchecked Sendable {
         }
     }
 
+    /// What happens on purpose in the place of the job's commands, if something does.
+    private func meetInjection() -> JobOutcome? {
+        guard let injection, let queue else { return nil }
+        // The engine's time goes to others meanwhile, the job's own to its time-out.
+        if injection.hangs { return .blocked(recheckAfter: JobInjection.recheck) }
+        // The commands have ended.
+        if injection.signalsAt != 0 { return endsLate() ?? .done }
+        guard let fault = injection.fault, let engine = queue.engine else { return nil }
+        let failure = EngineFailure.injected(
+            Fault(
+                space: queue.vm.addressSpace.id, address: fault.address, access: fault.access,
+                reason: .notMapped(level: 0)),
+            engine: engine.commands.name, commands: commands)
+        queue.vm.device.counters.faults.add(1, ordering: .relaxed)
+        note(failure, isFatal: true, rule: fault.rule)
+        return .failed(errno: failure.errno)
+    }
+
+    /// How a job goes on whose commands have ended and whose fence is not to signal yet.
+    private func endsLate() -> JobOutcome? {
+        guard let delay = injection?.signalDelay, delay != 0 else { return nil }
+        let now = Runtime.now()
+        guard let end = injection?.signalsAt, end != 0 else {
+            injection?.signalsAt = Runtime.deadline(after: delay)
+            return .blocked(recheckAfter: delay)
+        }
+        return now >= end ? nil : .blocked(recheckAfter: end - now)
+    }
+
     /// Enters a fault before the fence signals, so that who sees the fence finds the fault.
-    private func note(_ failure: EngineFailure, isFatal: Bool) {
+    private func note(_ failure: EngineFailure, isFatal: Bool, rule: UInt32 = 0) {
         guard let queue else { return }
         let device = queue.vm.device
-        let id = device.faults.enter(
-            FaultReport(
-                time: Runtime.now(), client: queue.client, vm: queue.vm.id, queue: queue.id,
-                engine: queue.engineInstance, failure: failure, isFatal: isFatal),
-            in: queue.vm)
+        var report = FaultReport(
+            time: Runtime.now(), client: queue.client, vm: queue.vm.id, queue: queue.id,
+            engine: queue.engineInstance, failure: failure, isFatal: isFatal)
+        report.injection = rule
+        let id = device.faults.enter(report, in: queue.vm)
         guard faultCount < faultIDs.scalarCount else { return }
         faultIDs[faultCount] = id
         faultCount += 1

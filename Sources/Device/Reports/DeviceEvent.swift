@@ -8,4 +8,6 @@ public enum DeviceEvent: Sendable {
     case vmBanned(client: UInt32, vm: UInt32, errno: Int32)
     /// A job has ended; only with ``DeviceConfiguration/reportsJobs``.
     case jobEnded(JobReport)
+    /// A rule of fault injection fired.
+    case injected(InjectionFiring)
 }

@@ -29,7 +29,7 @@ public enum DeviceSessions {
             device: device, name: "gpuvmd \(DaemonVersion.string)", logger: logger,
             reactor: services.reactor, eventFDs: try EventFDSignaller(),
             model: services.configuration.device.model.nouveau, files: files,
-            observers: observers)
+            observers: observers, policy: SessionPolicy(services.configuration))
     }
 
     /// The device's share of a daemon's configuration.
@@ -72,6 +72,16 @@ public enum DeviceSessions {
                 "a job exceeded its time-out; its queue is banned",
                 metadata: ["client": "\(client)", "vm": "\(vm)", "queue": "\(queue)"])
         case .jobEnded: break
+        case .injected(let firing):
+            // What a client causes is limited: so is what it is made to suffer.
+            var metadata: Logger.Metadata = ["rule": "\(firing.rule)"]
+            if firing.client != 0 {
+                metadata["client"] =
+                    "\(firing.client) (\(firing.clientName), pid \(firing.process))"
+            }
+            if firing.vm != 0 { metadata["vm"] = "\(firing.vm)" }
+            if firing.queue != 0 { metadata["queue"] = "\(firing.queue)" }
+            logger.notice("\(firing)", metadata: metadata)
         case .vmBanned(let client, let vm, let errno):
             logger.error(
                 "an asynchronous bind failed; the VM is banned",

@@ -58,11 +58,15 @@ extension Session {
         case .queueList: try queueList(client, &message)
         case .memoryInfo: try memoryInfo(&message)
         case .drmInfo: drmInfo(&message)
-        case .drmCounts: try drmCounts(&message)
+        case .drmCounts: try drmCounts(client, &message)
         case .drmFileList: try drmFileList(client, &message)
         case .vmSparse: try vmSparse(client, &message)
         case .vmTables: try vmTables(client, &message)
         case .boList: try bufferList(client, &message)
+        case .inject: try inject(client, &message)
+        case .injectClear: try clearInjections(client, &message)
+        case .injectList: try injectionList(client, &message)
+        case .injectFirings: try injectionFirings(client, &message)
         }
     }
 
@@ -88,7 +92,7 @@ extension Session {
         let device = server.device
         let client = device.makeClient(
             name: name.isEmpty ? "pid-\(credentials.pid)" : name, process: credentials.pid,
-            user: credentials.uid, isPrivileged: server.isPrivileged(credentials))
+            user: credentials.uid, isPrivileged: isPrivileged)
         let chunk: Int32
         do throws(WireError) {
             chunk = try fenceChunk(client, 0)
@@ -107,7 +111,7 @@ extension Session {
         reply.capabilities = UInt64(
             GPUVM_CAP_VM_BIND | GPUVM_CAP_TIMELINE | GPUVM_CAP_EVENTFD | GPUVM_CAP_SPARSE
                 | GPUVM_CAP_FENCE_PAGE | GPUVM_CAP_IMMEDIATE_MODE | GPUVM_CAP_WEAK_REFERENCES
-                | GPUVM_CAP_EVICTION)
+                | GPUVM_CAP_EVICTION | GPUVM_CAP_INJECTION)
         reply.vram_bytes = device.memory.vramBytes
         reply.system_bytes = device.memory.system.bytes
         reply.va_bits = 48

@@ -226,6 +226,10 @@ extension Session {
             record.last_op_range = last.range
         }
         if let hazard = fault.failure?.hazard { describe(hazard, in: &record) }
+        if fault.injection != 0 {
+            record.flags |= GPUVM_FAULT_IS_INJECTED
+            record.detail = fault.injection
+        }
         if let refusal = fault.refusal { describe(refusal, in: &record, for: client) }
         return record
     }

@@ -219,6 +219,19 @@ public final class Residency: Sendable {
         return true
     }
 
+    /// Sends a buffer to system memory though nobody needs its place.
+    ///
+    /// The buffer's reservation is locked.
+    ///
+    /// - Returns: False if it is not in VRAM, or system memory has no room for it.
+    /// - Throws: ``ResidencyError/memory(_:)`` when the device is shutting down.
+    public func evict(_ buffer: BufferObject) throws(ResidencyError) -> Bool {
+        buffer.reservation.assertLocked()
+        guard let frames = buffer.frames, frames.placement == .vram else { return false }
+        var homeless: MemoryError?
+        return try evict(buffer, from: frames.region, &homeless)
+    }
+
     // MARK: moves
 
     /// Submits a move, or carries it out at once where nothing has to be waited for; the buffer's

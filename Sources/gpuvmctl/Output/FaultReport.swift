@@ -12,8 +12,8 @@ enum FaultReport {
         }
         var lines = [
             """
-            fault \(fault.id): \(Names.access(fault.access)) of \(hex(fault.address)): \
-            \(Names.reason(fault.reason)), level \(fault.level)
+            fault \(fault.id): \(injected(fault))\(Names.access(fault.access)) of \
+            \(hex(fault.address)): \(Names.reason(fault.reason)), level \(fault.level)
             """, who(fault),
         ]
         lines += surroundings(fault, name: name)
@@ -25,6 +25,7 @@ enum FaultReport {
                 \(before(fault.last_op_time, fault.timestamp))
                 """)
             if fault.reason == GPUVM_FAULT_NOT_MAPPED.rawValue,
+                fault.flags & GPUVM_FAULT_IS_INJECTED == 0,
                 fault.last_op_kind == GPUVM_BIND_UNMAP.rawValue
                     || fault.last_op_kind == GPUVM_BIND_UNMAP_ALL.rawValue
             {
@@ -87,6 +88,10 @@ enum FaultReport {
         ]
     }
 
+    private static func injected(_ fault: gpuvm_fault_record) -> String {
+        fault.flags & GPUVM_FAULT_IS_INJECTED != 0 ? "injected by rule \(fault.detail): " : ""
+    }
+
     private static func who(_ fault: gpuvm_fault_record) -> String {
         """
           VM \(fault.vm), client \(fault.client_id), queue \(fault.queue), engine \
@@ -118,6 +123,10 @@ enum FaultReport {
             ("access", .string(Names.access(fault.access))),
             ("reason", .string(Names.reason(fault.reason))),
             ("level", .number(fault.level)),
+            (
+                "injected_by",
+                fault.flags & GPUVM_FAULT_IS_INJECTED != 0 ? .number(fault.detail) : .null
+            ),
             ("command_address", .address(fault.command_address)),
             ("below", hasBelow ? MappingReport.json(fault.below) : .null),
             ("above", hasAbove ? MappingReport.json(fault.above) : .null),

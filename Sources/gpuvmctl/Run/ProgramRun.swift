@@ -12,13 +12,13 @@ import WireProtocol
 /// Threading: the process's main thread.
 struct ProgramRun {
     private let command: RunCommand
-    private let relay: SignalRelay
+    private let signals: RunSignals
     private let inheritance: ProgramProcess.Inheritance
 
-    init(command: RunCommand, relay: SignalRelay) {
+    init(command: RunCommand, signals: RunSignals) {
         self.command = command
-        self.relay = relay
-        inheritance = ProgramProcess.Inheritance(mask: relay.originalMask)
+        self.signals = signals
+        inheritance = ProgramProcess.Inheritance(mask: signals.originalMask)
     }
 
     /// Does it all; returns if the program ended with status 0.
@@ -30,7 +30,7 @@ struct ProgramRun {
         case .status(0): return
         case .status(let status): throw ExitCode(status)
         case .signal(let number):
-            SignalRelay.die(of: number)
+            RunSignals.die(of: number)
             throw ExitCode(128 + number)
         }
     }
@@ -38,6 +38,12 @@ struct ProgramRun {
     /// The part during which a daemon of this process may live; it and its directory are gone
     /// afterwards.
     private func serve() throws -> ChildProcess.Exit {
+        do throws(WireError) {
+            try signals.start()
+        } catch {
+            GlobalOptions.complain("\(error)")
+            throw GlobalOptions.unavailable
+        }
         let log = try output(command.log, appends: true)
         let summaryFile = try output(command.summaryJson)
         let trace = try makeTrace()
@@ -48,15 +54,19 @@ struct ProgramRun {
         let connection = try connect(to: socket)
         let before = try counters { () throws(ClientError) in try RunCounters(connection) }
         try checkModel(before)
+        try inject(over: connection)
         let exit = try start(on: socket)
         let after = try counters { () throws(ClientError) in
             try RunCounters.settled(
                 connection, since: before, patienceInMilliseconds: own == nil ? 200 : 2000)
         }
+        let injections = try counters { () throws(ClientError) in
+            command.inject.isEmpty ? nil : try RunInjections(connection)
+        }
         connection.close()
         own?.stop()
 
-        let summary = RunSummary(from: before, to: after)
+        let summary = RunSummary(from: before, to: after, injections)
         let isTraced = finish(trace)
         if let pictures { show(pictures) }
         if !command.quiet { say(RunSummaryText.lines(summary)) }
@@ -117,8 +127,11 @@ struct ProgramRun {
             if let level = command.logLevel.flatMap({ Logger.Level(rawValue: $0) }) {
                 configuration.log.level = level
             }
-            return try InProcessDaemon(
-                configuration, log: log?.descriptor ?? STDERR_FILENO, observers: observers)
+            return try signals.making {
+                try InProcessDaemon(
+                    configuration, log: log?.descriptor ?? STDERR_FILENO, observers: observers,
+                    willUse: signals.owns)
+            }
         } catch {
             GlobalOptions.complain("\(error)")
             throw GlobalOptions.unavailable
@@ -134,9 +147,21 @@ struct ProgramRun {
         }
     }
 
-    private func counters(
-        _ body: () throws(ClientError) -> RunCounters
-    ) throws -> RunCounters {
+    /// Makes the rules of --inject, before the program can meet them.
+    private func inject(over connection: Connection) throws {
+        for (text, rule) in zip(command.inject, try command.rules()) {
+            do throws(ClientError) {
+                try connection.inject(rule)
+            } catch {
+                GlobalOptions.complain("--inject “\(text)”: \(error)")
+                throw ExitCode.validationFailure
+            }
+        }
+    }
+
+    private func counters<Counters>(
+        _ body: () throws(ClientError) -> Counters
+    ) throws -> Counters {
         do throws(ClientError) {
             return try body()
         } catch {
@@ -165,16 +190,15 @@ struct ProgramRun {
             GlobalOptions.complain("\(error)")
             throw GlobalOptions.unavailable
         }
-        let program: ProgramProcess
         do throws(WireError) {
-            program = try environment.launch(
-                command.words, inherited: Self.environment, inheritance)
+            return try signals.wait { () throws(WireError) in
+                try environment.launch(command.words, inherited: Self.environment, inheritance)
+            }
         } catch {
             GlobalOptions.complain("\(error)")
             // As a shell says it.
             throw ExitCode(error.code == .noSuchFileOrDirectory ? 127 : 126)
         }
-        return relay.wait(for: program)
     }
 
     private static var environment: [String] {
@@ -193,10 +217,11 @@ struct ProgramRun {
     private func finish(_ trace: DRMTrace?) -> Bool {
         guard let result = trace?.finish(), let path = command.trace else { return true }
         if let error = result.error {
+            let reason = error == .timedOut ? "nobody reads it any more" : "\(error)"
             GlobalOptions.complain(
                 """
-                \(path): the trace is not whole: \(error); \(result.dropped) events after \
-                \(result.written) are not in it
+                \(path): the trace is not whole: \(reason); \(result.dropped) events are not in it, \
+                \(result.written) are
                 """)
             return false
         }

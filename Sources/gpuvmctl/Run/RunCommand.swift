@@ -1,4 +1,5 @@
 import ArgumentParser
+import CWireProtocol
 import GPUVMDaemon
 import Glibc
 import Logging
@@ -13,7 +14,8 @@ struct RunCommand: ParsableCommand {
             forwards its ioctls. Without --daemon a daemon of its own serves it, in this process, \
             and ends with it; what that daemon has to warn of goes to standard error, or to --log. \
             Standard streams, exit status and signals are the program's own; at the end a summary \
-            on standard error says what the daemon did for it.
+            on standard error says what the daemon did for it. A signal that comes before the program \
+            starts or after it has ended ends the run, without the summary.
 
             Exit status: the program's, or its signal; 1 if --require-ioctls was not met, 64 wrong \
             usage, 69 no daemon or no shim, 73 a file cannot be made, 126 and 127 the program \
@@ -53,6 +55,15 @@ struct RunCommand: ParsableCommand {
     @Option(name: .long, help: "The configuration of the run's own daemon, a YAML file.")
     var config: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            """
+            Make a fault on purpose, such as oom:op=gem-new,after=3,count=2, by a rule as of \
+            `gpuvmctl inject`; may be repeated.
+            """, valueName: "rule"))
+    var inject: [String] = []
+
     @Flag(name: .long, help: "Explain each call that the shim answers, on standard error.")
     var debug = false
 
@@ -85,7 +96,15 @@ struct RunCommand: ParsableCommand {
         if let logLevel, Logger.Level(rawValue: logLevel) == nil {
             throw ValidationError("--log-level \(logLevel): it takes \(Self.levels)")
         }
+        _ = try rules()
         guard daemon != nil else { return }
+        guard inject.isEmpty else {
+            throw ValidationError(
+                """
+                --inject is of the run's own daemon: other clients of a running one would meet \
+                the faults too (`gpuvmctl inject` makes them there, with --target)
+                """)
+        }
         let own = [
             ("--trace", trace != nil), ("--picture", picture), ("--log", log != nil),
             ("--log-level", logLevel != nil), ("--config", config != nil),
@@ -99,9 +118,27 @@ struct RunCommand: ParsableCommand {
         }
     }
 
+    /// The rules of --inject.
+    func rules() throws -> [gpuvm_injection] {
+        try inject.map { text in
+            do throws(InjectionText.Problem) {
+                let rule = try InjectionText.parse(text)
+                guard rule.flags & GPUVM_INJECT_NOW == 0 else {
+                    throw InjectionText.Problem(
+                        text: """
+                            “\(text)”: now is before the program starts: after=… counts its jobs
+                            """)
+                }
+                return rule
+            } catch {
+                throw ValidationError("--inject \(error.text)")
+            }
+        }
+    }
+
     func run() throws {
         // Before any thread is there.
-        let relay = SignalRelay()
-        try ProgramRun(command: self, relay: relay).run()
+        let signals = RunSignals()
+        try ProgramRun(command: self, signals: signals).run()
     }
 }

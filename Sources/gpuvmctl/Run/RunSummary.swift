@@ -34,11 +34,16 @@ struct RunSummary {
     let faults: [gpuvm_fault_record]
     /// Open files of the run.
     let files: [gpuvm_drm_file_record]
+    /// What was done on purpose; nil if nothing was to be.
+    let injections: RunInjections?
 
     /// Those that processes in the background have open still.
     var openFiles: [gpuvm_drm_file_record] { files.filter { $0.closed == 0 } }
 
-    init(from before: RunCounters, to after: RunCounters) {
+    init(
+        from before: RunCounters, to after: RunCounters, _ injections: RunInjections? = nil
+    ) {
+        self.injections = injections
         func info(_ field: KeyPath<gpuvm_drm_info_reply, UInt64>) -> UInt64 {
             after.info[keyPath: field] &- before.info[keyPath: field]
         }

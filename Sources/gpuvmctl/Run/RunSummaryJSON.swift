@@ -40,6 +40,14 @@ enum RunSummaryJSON {
             ("refused_methods", counts(summary.refused)),
             ("faults", .array(summary.faults.map { FaultReport.json($0) })),
             (
+                "injections",
+                .array(summary.injections?.rules.map { InjectionReport.json($0) } ?? [])
+            ),
+            (
+                "injection_firings",
+                .array(summary.injections?.firings.map { InjectionReport.json($0) } ?? [])
+            ),
+            (
                 "files",
                 .array(
                     summary.files.map { file in

@@ -44,6 +44,9 @@ enum RunSummaryText {
                 \(totals.refusedBinds) refused binds
                 """)
         }
+        if let injections = summary.injections {
+            lines += injections.rules.map { "  \("injected".padded(9)) \(injected($0))" }
+        }
         lines += summary.faults.map { "  \(fault($0, summary.files))" }
         let remembered = UInt64(summary.faults.count { !isMistake($0) })
         if totals.faults > remembered {
@@ -56,6 +59,14 @@ enum RunSummaryText {
                 "  \("left open".padded(9)) \(names.joined(separator: ", "))")
         }
         return lines
+    }
+
+    /// What a rule has done, in one line.
+    private static func injected(_ record: gpuvm_injection_record) -> String {
+        """
+        rule \(record.id), \(InjectionReport.text(record.rule)): fired \(record.fired) times at \
+        \(record.seen) requests
+        """
     }
 
     /// Whether no access failed: what is recorded is a mistake of the program's that hardware lets
@@ -74,8 +85,10 @@ enum RunSummaryText {
         if isMistake(fault), let text = FaultReport.lines(fault).first {
             return "\(text); \(who), VM \(fault.vm)"
         }
+        let origin =
+            fault.flags & GPUVM_FAULT_IS_INJECTED != 0 ? " injected by rule \(fault.detail)" : ""
         return """
-            fault \(fault.id): \(Names.access(fault.access)) of \(hex(fault.address)): \
+            fault \(fault.id)\(origin): \(Names.access(fault.access)) of \(hex(fault.address)): \
             \(Names.reason(fault.reason)); \(who), VM \(fault.vm), queue \(fault.queue)
             """
     }

@@ -194,7 +194,11 @@ extension BadMessages {
 
     var introspection: [BadMessage] {
         var list: [BadMessage] = []
-        for opcode in [Opcode.clientList, .vmList, .vmShow, .faultList, .queueList, .boList] {
+        let lists: [Opcode] = [
+            .clientList, .vmList, .vmShow, .faultList, .queueList, .boList, .injectList,
+            .injectFirings,
+        ]
+        for opcode in lists {
             list.append(BadMessage(opcode, "a flag", EINVAL, gpuvm_page()) { $0.flags = 1 })
             if opcode != .vmShow {
                 list.append(BadMessage(opcode, "a handle", EINVAL, gpuvm_page()) { $0.handle = 1 })

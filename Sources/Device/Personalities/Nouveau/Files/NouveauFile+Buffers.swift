@@ -43,6 +43,7 @@ extension NouveauFile {
             }
             localTo = handle
         }
+        try meetShortage(at: .bufferCreate)
         let made = try allocate(
             size: size, domain: domain, localTo: localTo,
             needsCPUAccess: domain & Self.mappable != 0)
@@ -64,7 +65,7 @@ extension NouveauFile {
         size: UInt64, domain: UInt32, localTo: UInt32?, needsCPUAccess: Bool
     ) throws(IoctlError) -> (handle: UInt32, buffer: BufferObject) {
         func create(_ placement: Placement) throws(DeviceError) -> (UInt32, BufferObject) {
-            try client.createBuffer(
+            try client.allocateBuffer(
                 name: "gem", size: size, placement: placement, localTo: localTo,
                 needsCPUAccess: placement == .system || needsCPUAccess)
         }
@@ -191,7 +192,7 @@ extension NouveauFile {
     ///   - offset: A buffer's map handle, plus an offset of pages in it.
     ///   - length: Bytes, not 0; rounded up to pages.
     /// - Returns: The buffer's memory, and the offset in it.
-    /// - Throws: EINVAL if no buffer is there, or it ends before.
+    /// - Throws: EINVAL if no buffer is there, or it ends before; ENOMEM if that is injected.
     public func map(
         offset: UInt64, length: UInt64
     ) throws(IoctlError) -> (descriptor: IoctlDescriptor, offset: UInt64) {
@@ -202,6 +203,7 @@ extension NouveauFile {
             })
         else { throw .invalid("no buffer has 0x\(hex(length)) bytes at 0x\(hex(offset))") }
         let buffer = try gem(found.handle)
+        try meetShortage(at: .map)
         return (IoctlDescriptor(buffer.backing.descriptor, of: buffer), found.offset)
     }
 }

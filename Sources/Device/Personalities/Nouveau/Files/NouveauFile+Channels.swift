@@ -33,6 +33,7 @@ extension NouveauFile {
         } else if frame.read(4, as: UInt32.self) == .max {
             throw .invalid("there is no such context")
         }
+        try meetShortage(at: .queueCreate)
         let channel = try makeChannel(isCopyEngine: isCopyEngine)
         frame.write(channel.id, at: 8)
         // VRAM and GART.
@@ -47,7 +48,7 @@ extension NouveauFile {
         let execution = try makeExecution(isCopyEngine: isCopyEngine)
         do throws(IoctlError) {
             let notifier = try answering { () throws(DeviceError) in
-                try client.createBuffer(
+                try client.allocateBuffer(
                     name: "notifier", size: frameSize, placement: .system)
             }
             let layout = GEMLayout(domains: 1 << 2, tileMode: 0, tileFlags: 0, isPrivate: false)
@@ -84,7 +85,7 @@ extension NouveauFile {
         }
         let instance = shared.engineInstance(isCopyEngine: isCopyEngine)
         return try answering { () throws(DeviceError) in
-            let handle = try client.createQueue(
+            let handle = try client.makeQueue(
                 vm: vm, engineClass: .copy, instance: instance, timeout: shared.jobTimeout)
             return NouveauChannel.Execution(
                 handle: handle, queue: try client.queue(handle),
@@ -105,6 +106,8 @@ extension NouveauFile {
             throw .missing("there is no channel \(id)")
         }
         guard let execution = channel.execution else { return .done }
+        // What another thread submits now is one of the channel's jobs, or finds no channel.
+        execution.jobs.end()
         guard let last = execution.jobs.lastReady else {
             try? client.closeQueue(execution.handle)
             return .done
@@ -130,6 +133,8 @@ extension NouveauFile {
             throw IoctlError(ENOSYS, "the channel was made before VM_INIT")
         }
         guard execution.queue.jobs.status.state == .active else {
+            // Its end closes the queue, too.
+            guard !execution.jobs.hasEnded else { throw .missing("channel \(id) was freed") }
             throw IoctlError(ENODEV, "channel \(id) was killed")
         }
         return execution
@@ -172,10 +177,15 @@ extension NouveauFile {
     /// Submits a job to a channel.
     ///
     /// - Returns: The job's fence.
+    /// - Throws: ENOENT if another thread has freed the channel; why there is no job.
     func submit(
         _ pushes: [NVIDIAPush], to execution: NouveauChannel.Execution, inFences: [Fence],
         outPoints: [PreparedSignal]
     ) throws(IoctlError) -> Fence {
+        guard execution.jobs.beginSubmission() else {
+            throw .missing("the channel was freed meanwhile")
+        }
+        defer { execution.jobs.endSubmission() }
         let fence: Fence
         do throws(DeviceError) {
             try client.checkJobQuota()
@@ -183,8 +193,8 @@ extension NouveauFile {
                 engine: execution.engine, channel: execution.channel,
                 space: execution.queue.vm.addressSpace, pushes: pushes)
             fence = try client.submit(
-                context, to: execution.queue, handle: execution.handle, inFences: inFences,
-                outPoints: outPoints)
+                context, to: execution.queue, handle: execution.handle,
+                commands: pushes.first?.address, inFences: inFences, outPoints: outPoints)
         } catch {
             throw lost(error)
         }

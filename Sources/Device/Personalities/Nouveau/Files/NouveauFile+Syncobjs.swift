@@ -7,6 +7,7 @@ extension NouveauFile {
     func syncobjCreate(_ frame: inout IoctlFrame) throws(IoctlError) {
         let flags: UInt32 = frame.read(4)
         guard flags & ~1 == 0 else { throw .invalid("unknown flags of a sync object") }
+        try meetShortage(at: .syncobjCreate)
         frame.write(try insert(Syncobj(signalled: flags & 1 != 0)), at: 0)
     }
 

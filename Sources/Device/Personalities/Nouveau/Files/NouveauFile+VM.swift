@@ -36,6 +36,7 @@ extension NouveauFile {
             }
         }
         do throws(IoctlError) {
+            try meetShortage(at: .vmCreate)
             let made = try makeVM(reserved: reserved, bytes: bytes)
             state.withLock { $0.vm = .ready(handle: made.handle, made.vm) }
         } catch {
@@ -49,7 +50,7 @@ extension NouveauFile {
         reserved: UInt64, bytes: UInt64
     ) throws(IoctlError) -> (handle: UInt32, vm: DeviceVM) {
         try answering { () throws(DeviceError) in
-            try client.createVM(
+            try client.makeVM(
                 name: "nouveau", start: 0, range: Self.spaceEnd, reservedStart: reserved,
                 reservedRange: bytes, format: .gp100)
         }
@@ -81,8 +82,10 @@ extension NouveauFile {
         }
         let bind: AcceptedBind
         do throws(DeviceError) {
-            bind = try client.accept(
-                request, in: vm, inFences: inFences, outPoints: outPoints)
+            bind = try client.meetBindRules(in: vm, queue: 0, inFences) {
+                inFences throws(DeviceError) in
+                try client.accept(request, in: vm, inFences: inFences, outPoints: outPoints)
+            }
         } catch {
             throw lost(error)
         }
@@ -147,6 +150,15 @@ extension NouveauFile {
             if Mutant.isPlanted("pteKindDropped") { return 0 }
         #endif
         return UInt8(truncatingIfNeeded: flags)
+    }
+
+    /// Answers ENOMEM if a rule of fault injection wants that.
+    func meetShortage(at operation: InjectionOperations) throws(IoctlError) {
+        var vm: UInt32 = 0
+        if InjectionOperations.ofVM.contains(operation) { vm = (try? requireVM())?.id ?? 0 }
+        try answering { () throws(DeviceError) in
+            try client.meetShortage(at: operation, vm: vm)
+        }
     }
 
     /// What a client hears of a queue or VM that will never work again.
