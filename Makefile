@@ -7,18 +7,24 @@ SWIFT ?= swift
 PACKAGES := git libc6-dev libstdc++-12-dev
 TEST_PACKAGES := python3 strace gdb libdrm2
 BUILD := $(SWIFT) build --quiet
+# With Swift's run-time libraries inside: what is installed needs no tool chain.
+RELEASE := $(BUILD) -c release --static-swift-stdlib
 VECTORS := Tests/GPUVMCoreTests/Vectors
 # The thread sanitizer's link step needs lld: gold warns or crashes.
 TSAN := --sanitize=thread --scratch-path .build-tsan -Xswiftc -use-ld=lld
 
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+
 .PHONY: run run-vulkan test ci lint shim test-tsan test-seeds test-mutants test-vulkan \
-  test-vulkan-next test-vulkan-program test-kernel bench-vulkan debootstrap packages docs clean
+  test-vulkan-next test-vulkan-program test-systemd test-kernel bench-vulkan install uninstall \
+  debootstrap packages docs clean
 
 run: packages
 	@echo "== build (release)"
-	@$(BUILD) -c release --product gpuvmd
-	@$(BUILD) -c release --product gpuvmctl
-	@$(BUILD) -c release --product gpuvm-drm-shim
+	@$(RELEASE) --product gpuvmd
+	@$(RELEASE) --product gpuvmctl
+	@$(RELEASE) --product gpuvm-drm-shim
 	@echo "== the recorded kernel scenarios, through the core"
 	@.build/release/gpuvmctl vectors check $(VECTORS)
 	@echo "== the main job: a client process, a daemon, a simulated GPU"
@@ -41,7 +47,8 @@ test: packages lint
 	@Tests/run-tests
 	@echo "test: PASS"
 
-ci: test test-tsan test-seeds test-mutants test-vulkan-program test-vulkan test-vulkan-next
+ci: test test-tsan test-seeds test-mutants test-systemd test-vulkan-program test-vulkan \
+  test-vulkan-next
 	@$(MAKE) --no-print-directory run
 	@echo "ci: PASS"
 
@@ -71,6 +78,11 @@ test-vulkan-next: packages debootstrap
 test-vulkan-program: packages debootstrap
 	@Tests/run-vulkan-lavapipe trixie
 
+# A real systemd in a container: activation, reload, hardening, restart, watchdog. Needs root.
+test-systemd: PACKAGES += systemd-container debootstrap zstd python3
+test-systemd: packages
+	@Tests/run-systemd
+
 # How fast: binds beside Mesa's CPU driver, copies beside memcpy, as ratios taken in one run.
 bench-vulkan: packages debootstrap
 	@Tests/run-vulkan-benchmark
@@ -87,14 +99,26 @@ debootstrap:
 
 # The library that makes DRM programs believe in the device; gpuvmctl run finds it beside itself.
 shim: packages
-	@$(BUILD) -c release --product gpuvm-drm-shim
+	@$(RELEASE) --product gpuvm-drm-shim
+
+# Programs, shim, units, manual pages, completions and an example configuration, below DESTDIR.
+install: PACKAGES += python3
+install: packages shim
+	@$(RELEASE) --product gpuvmd
+	@$(RELEASE) --product gpuvmctl
+	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" \
+	  systemd/install .build/release
+
+uninstall:
+	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" systemd/install --remove
 
 # Small deliberate defects, each of which must make a test fail.
 test-mutants: packages
 	@Tests/run-mutants
 
 docs: packages
-	@$(SWIFT) package generate-documentation --target GPUVMCore --target Fencing --target PageTables
+	@$(SWIFT) package generate-documentation --target GPUVMCore --target Fencing \
+	  --target PageTables --target Device --target GPUVMDaemon
 
 packages:
 	@missing=; for p in $(PACKAGES); do \

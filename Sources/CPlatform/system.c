@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -39,6 +40,11 @@ int gpuvm_memfd_create(const char *name, uint64_t size) {
         return -error;
     }
     return fd;
+}
+
+int gpuvm_memfd_create_plain(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
 }
 
 int gpuvm_add_seals(int fd, uint32_t seals) {
@@ -137,6 +143,8 @@ ssize_t gpuvm_send(int socket, const struct gpuvm_message *message, int flags) {
     return sent < 0 ? -errno : sent;
 }
 
+void gpuvm_trim_heap(void) { malloc_trim(0); }
+
 int gpuvm_socket_cookie(int socket, uint64_t *cookie) {
     socklen_t length = sizeof *cookie;
     return getsockopt(socket, SOL_SOCKET, SO_COOKIE, cookie, &length) < 0 ? -errno : 0;
@@ -151,6 +159,16 @@ int gpuvm_peer_credentials(int socket, int32_t *pid, uint32_t *uid, uint32_t *gi
     *uid = credentials.uid;
     *gid = credentials.gid;
     return 0;
+}
+
+int gpuvm_peer_groups(int socket, uint32_t *groups, uint32_t capacity) {
+    // The C library's headers may be older than the kernel's SO_PEERGROUPS (4.13).
+    enum { peer_groups = 59 };
+    socklen_t length = capacity * sizeof *groups;
+    _Static_assert(sizeof(gid_t) == sizeof *groups, "groups have 32 bits");
+    if (getsockopt(socket, SOL_SOCKET, peer_groups, groups, &length) < 0)
+        return -errno;
+    return (int)(length / sizeof *groups);
 }
 
 int gpuvm_accept(int socket) {

@@ -34,6 +34,18 @@ struct CallLedgerTests {
         #expect(ledger.totals == (8, 3))
     }
 
+    @Test("A ledger that gave its room back has the same counts, and goes on counting")
+    func compaction() {
+        let ledger = CallLedger()
+        for error in 1...3 { ledger.note(request(0x51), result: Int32(-error)) }
+        let before = ledger.calls
+        ledger.compact()
+        #expect(ledger.calls == before && before.count == 3)
+        for error in 1...4 { ledger.note(request(0x51), result: Int32(-error)) }
+        #expect(ledger.calls.map(\.count) == [2, 2, 2, 1])
+        #expect(ledger.totals == (7, 7))
+    }
+
     @Test("What there is no room to tell apart is counted together, and nothing is lost")
     func overflow() {
         let ledger = CallLedger()

@@ -165,6 +165,10 @@ import Testing
             ["0577", "1000", "0888", "\"0o600\"", "-600"]
         ),
         ("socket.group", ["0", "render"], ["\"\""]),
+        ("access.users", ["\"\"", "root", "0, root,7"], ["no-such-name-here", "\",\"", "-1"]),
+        ("access.groups", ["\"\"", "root", "4294967294"], ["no-such-name-here", "4294967295"]),
+        ("access.privileged_users", ["\"\"", "root"], ["no-such-name-here", "root,"]),
+        ("access.privileged_groups", ["\"\"", "0,root"], ["no-such-name-here", "root 0"]),
         ("log.level", ["trace", "critical"], ["verbose", "INFO", "\"\""]),
         ("log.format", ["auto", "plain", "journal"], ["text"]),
         ("log.client_lines_per_second", ["1", "10000"], ["0", "10001", "ten"]),
@@ -199,6 +203,12 @@ import Testing
         ("quotas.bind_ops_in_flight", ["1", "16777216"], ["0", "16777217"]),
         ("quotas.page_table_bytes", ["64KiB", "16GiB"], ["60KiB", "17GiB", "65537"]),
         ("quotas.fence_fds", ["1", "1000000"], ["0", "1000001", "-1", "1KiB"]),
+        ("quotas.waits", ["1", "65536"], ["0", "65537"]),
+        ("quotas.requests_per_second", ["1", "1000000"], ["0", "1000001"]),
+        ("quotas.request_burst", ["1", "1000000"], ["0", "1000001", "1s"]),
+        ("limits.max_clients_per_user", ["1", "4096"], ["0", "4097"]),
+        ("limits.requests_per_second", ["1", "1000000"], ["0", "1000001"]),
+        ("limits.hello_timeout", ["10ms", "10min"], ["9ms", "11min", "5"]),
         ("limits.max_clients", ["1", "4096"], ["0", "4097", "99999999999999999999"]),
         ("fault_log.entries", ["1", "65536"], ["0", "65537"]),
     ]

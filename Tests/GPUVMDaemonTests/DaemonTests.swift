@@ -123,17 +123,27 @@ import WireProtocol
     @Test func theServiceManagerIsTold() throws {
         let directory = try TemporaryDirectory()
         for name in ["\(directory.path)/notify", "@gpuvmd-test-\(getpid())"] {
-            let manager = try NotifySocket(name)
+            let manager = try DatagramSocket(name)
             let daemon = daemon(
                 "\(directory.path)/s", RecordingHandler(), try CapturedLog(),
                 environment: ["NOTIFY_SOCKET": name])
             try daemon.start()
-            #expect(manager.next() == "READY=1")
+            #expect(
+                manager.next() == """
+                    READY=1
+                    STATUS=Serving gpuvmd simulated GPU on \(directory.path)/s
+                    """)
             daemon.stop()
-            #expect(manager.next() == "STOPPING=1")
+            // The time-out of jobs, 5 s, and 30 s for all else.
+            #expect(
+                manager.next() == """
+                    STOPPING=1
+                    EXTEND_TIMEOUT_USEC=35000000
+                    STATUS=Waiting for running jobs to end
+                    """)
         }
         // A name that is none of both kinds is not a reason to fail.
-        ServiceNotifier(environment: ["NOTIFY_SOCKET": "relative"]).ready()
+        ServiceNotifier(environment: ["NOTIFY_SOCKET": "relative"]).alive()
     }
 
     @Test func passedSocketsAreCounted() throws {

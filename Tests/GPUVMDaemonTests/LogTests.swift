@@ -19,7 +19,7 @@ import Testing
         _ log: CapturedLog, _ clock: Clock = Clock(), journal: Bool = false, limit: Int = 3
     ) -> LogSink {
         LogSink(
-            fd: log.fd, usesJournalPrefix: journal, clientLinesPerSecond: limit,
+            fd: log.fd, form: journal ? .prefixed : .plain, clientLinesPerSecond: limit,
             // 2024-02-29T23:59:58.012345Z
             wallClock: { .init(seconds: 1_709_251_198, microseconds: 12_345) },
             monotonicClock: { clock.now })
@@ -49,6 +49,23 @@ import Testing
         logger.info("no")
         logger.notice("yes")
         #expect(log.lines().map { $0.hasSuffix("notice gpuvmd: yes") } == [true])
+    }
+
+    @Test func theSinksLevelIsThatOfAllLoggersWithoutOne() throws {
+        let log = try CapturedLog()
+        let sink = sink(log)
+        let follows = Logger(label: "a") { TextLogHandler(label: $0, sink: sink) }
+        var own = Logger(label: "b") { TextLogHandler(label: $0, sink: sink) }
+        own.logLevel = .info
+        // One that was copied before, as those of sessions are.
+        let copy = follows
+        sink.level = .error
+        copy.warning("no")
+        own.warning("yes")
+        sink.level = .debug
+        copy.debug("yes")
+        own.debug("no")
+        #expect(log.lines().map { $0.suffix(6) } == ["b: yes", "a: yes"])
     }
 
     @Test func clientsCannotForgeLines() throws {

@@ -99,11 +99,48 @@ import WireProtocol
         #expect(try contents(of: path) == "precious")
     }
 
-    @Test func aHangupSignalDoesNotEndIt() throws {
+    @Test func aHangupSignalReloadsTheConfiguration() throws {
         let directory = try TemporaryDirectory()
-        let process = try started("\(directory.path)/s")
+        let file = try directory.write("g.yaml", "limits:\n  max_clients: 9\n")
+        let process = try started("\(directory.path)/s", arguments: ["--config", file])
+        _ = try directory.write("g.yaml", "limits:\n  max_clients: 8\nsocket:\n  mode: \"0600\"\n")
         process.signal(SIGHUP)
-        #expect(process.waitForOutput("the configuration is read at the start only"))
+        #expect(process.waitForOutput("configuration reloaded changed=1 need_restart=1"))
+        #expect(process.outputSoFar.contains("from=9 key=limits.max_clients to=8"))
+        #expect(process.outputSoFar.contains("needs a restart"))
+        _ = try directory.write("g.yaml", "limits:\n  max_clients: none\n")
+        process.signal(SIGHUP)
+        #expect(process.waitForOutput("file=\(file) key=limits.max_clients line=2"))
+        // A file that was there and is gone does not mean the defaults.
+        unlink(file)
+        process.signal(SIGHUP)
+        #expect(process.waitForOutput("\(file): cannot be read"))
+        #expect(!process.outputSoFar.contains("to=64"))
+        process.signal(SIGTERM)
+        #expect(process.waitForEnd().status == 0)
+    }
+
+    @Test func aStrictUmaskHidesNothingFromClients() throws {
+        let directory = try TemporaryDirectory()
+        let path = "\(directory.path)/run/s"
+        let process = try ChildProcess(
+            [
+                "/bin/sh", "-c", "umask 077; exec \"$0\" --socket \"$1\"",
+                ChildProcess.daemonPath, path,
+            ],
+            environment: Self.small, passing: [])
+        #expect(process.waitForOutput("listening"), "\(process.outputSoFar)")
+        func mode(_ name: String) -> mode_t? {
+            var status = stat()
+            return stat("\(directory.path)/run\(name)", &status) == 0 ? status.st_mode & 0o777 : nil
+        }
+        #expect(mode("") == 0o755)
+        #expect(mode("/s") == 0o660)
+        #expect(mode("/s.lock") == 0o644)
+        for folder in ["", "/dev", "/dev/dri", "/sys", "/sys/dev/char"] {
+            #expect(mode("/s.tree\(folder)") == 0o755, "\(folder)")
+        }
+        #expect(mode("/s.tree/dev/dri/renderD128") == 0o644)
         process.signal(SIGTERM)
         #expect(process.waitForEnd().status == 0)
     }

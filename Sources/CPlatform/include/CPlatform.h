@@ -17,6 +17,9 @@
 
 /// memfd_create(2) with MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL where the kernel has it.
 int gpuvm_memfd_create(const char *name, uint64_t size);
+/// memfd_create(2) with MFD_CLOEXEC | MFD_ALLOW_SEALING and no seal yet, empty: journald before 254
+/// refuses a file with any seal but the four that it asks for, MFD_NOEXEC_SEAL's among them.
+int gpuvm_memfd_create_plain(const char *name);
 /// F_ADD_SEALS; `seals` are GPUVM_SEAL_* bits, which are the kernel's F_SEAL_* bits.
 int gpuvm_add_seals(int fd, uint32_t seals);
 /// F_GET_SEALS, or -EINVAL for an fd that has no seals (no memfd).
@@ -29,6 +32,11 @@ int gpuvm_is_tmpfs(int fd);
 #define GPUVM_SEAL_GROW 0x0004u
 #define GPUVM_SEAL_WRITE 0x0008u
 #define GPUVM_SEAL_FUTURE_WRITE 0x0010u
+
+// MARK: heap
+
+/// malloc_trim(3): gives whole pages that nothing lies in back to the system, in all arenas.
+void gpuvm_trim_heap(void);
 
 // MARK: sockets
 
@@ -55,6 +63,9 @@ ssize_t gpuvm_send(int socket, const struct gpuvm_message *message, int flags);
 int gpuvm_socket_cookie(int socket, uint64_t *cookie);
 /// SO_PEERCRED.
 int gpuvm_peer_credentials(int socket, int32_t *pid, uint32_t *uid, uint32_t *gid);
+/// SO_PEERGROUPS: how many supplementary groups the peer had when it connected, written to `groups`;
+/// -ERANGE if there are more than `capacity` (the kernel allows NGROUPS_MAX, 65536).
+int gpuvm_peer_groups(int socket, uint32_t *groups, uint32_t capacity);
 /// accept4(2) with SOCK_CLOEXEC: the new socket, or -errno.
 int gpuvm_accept(int socket);
 /// socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC).

@@ -12,6 +12,8 @@ struct ConfigurationKey: Sendable {
     let read: @Sendable (String, inout DaemonConfiguration) -> Bool
     /// The YAML text of the value; nil if it is not set.
     let write: @Sendable (DaemonConfiguration) -> String?
+    /// Stores the value that the first configuration has into the second.
+    let copy: @Sendable (DaemonConfiguration, inout DaemonConfiguration) -> Void
 
     /// The part before the dot.
     var section: Substring { path.prefix { $0 != "." } }
@@ -142,7 +144,8 @@ struct ConfigurationKey: Sendable {
                 configuration[keyPath: field] = value
                 return true
             },
-            write: { $0[keyPath: field].map(format) })
+            write: { $0[keyPath: field].map(format) },
+            copy: { $1[keyPath: field] = $0[keyPath: field] })
     }
 
     private static func quantity<Value: Sendable>(
@@ -157,6 +160,7 @@ struct ConfigurationKey: Sendable {
                 configuration[keyPath: field] = value
                 return true
             },
-            write: { format($0[keyPath: field]) })
+            write: { format($0[keyPath: field]) },
+            copy: { $1[keyPath: field] = $0[keyPath: field] })
     }
 }

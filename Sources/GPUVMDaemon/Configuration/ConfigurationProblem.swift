@@ -33,22 +33,23 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
     /// `file:line:column: key: what is wrong`.
     public var description: String {
         let place = location.map { "\($0): " } ?? ""
-        let name = key.isEmpty ? "the document" : key
-        switch reason {
-        case .unknownKey(let suggestion?):
-            return "\(place)\(name): unknown key; did you mean \(suggestion)?"
-        case .unknownKey(nil):
-            return "\(place)\(name): unknown key"
+        return "\(place)\(key.isEmpty ? "the document" : key): \(reason)"
+    }
+}
+
+extension ConfigurationProblem.Reason: CustomStringConvertible {
+    /// What is wrong, without key and place.
+    public var description: String {
+        switch self {
+        case .unknownKey(let suggestion?): "unknown key; did you mean \(suggestion)?"
+        case .unknownKey(nil): "unknown key"
         case .invalidValue(let value, let allowed):
-            return "\(place)\(name): \"\(value)\" is not allowed; expected \(allowed)"
-        case .missingValue(let allowed):
-            return "\(place)\(name): the value is missing; expected \(allowed)"
+            "\"\(value)\" is not allowed; expected \(allowed)"
+        case .missingValue(let allowed): "the value is missing; expected \(allowed)"
         case .notAValue(let allowed):
-            return "\(place)\(name): a list or section is not allowed; expected \(allowed)"
-        case .notASection:
-            return "\(place)\(name): expected a section of keys"
-        case .keyIsNotText:
-            return "\(place)\(name): a key in here is no text"
+            "a list or section is not allowed; expected \(allowed)"
+        case .notASection: "expected a section of keys"
+        case .keyIsNotText: "a key in here is no text"
         }
     }
 }

@@ -23,6 +23,17 @@ enum ConfigurationSchema {
             "Group that owns the socket file.",
             where: { !$0.isEmpty && $0.utf8.count <= 256 && YAMLText.isPrintable($0) }),
 
+        .principals(
+            "access.users", \.access.users, .user, "Users who may connect."),
+        .principals(
+            "access.groups", \.access.groups, .group, "Groups whose members may connect."),
+        .principals(
+            "access.privileged_users", \.access.privilegedUsers, .user,
+            "Users who may see other clients, use high priority and inject faults."),
+        .principals(
+            "access.privileged_groups", \.access.privilegedGroups, .group,
+            "Groups whose members may do the same."),
+
         .choice("log.level", \.log.level, "Lines below this level are not written."),
         .choice("log.format", \.log.format, "The form of a line."),
         .count(
@@ -83,8 +94,26 @@ enum ConfigurationSchema {
         .count(
             "quotas.fence_fds", \.quotas.fenceDescriptors, 1...1_000_000,
             "Descriptors kept open for a client's exported fences and eventfds."),
+        .count(
+            "quotas.waits", \.quotas.waits, 1...65_536,
+            "A client's waits for sync objects that the daemon keeps."),
+        .count(
+            "quotas.requests_per_second", \.quotas.requestsPerSecond, 1...1_000_000,
+            "Requests of a client in a second before it is slowed down."),
+        .count(
+            "quotas.request_burst", \.quotas.requestBurst, 1...1_000_000,
+            "Requests of a client that may come at once after a pause."),
 
         .count("limits.max_clients", \.limits.maxClients, 1...4096, "Connections at a time."),
+        .count(
+            "limits.max_clients_per_user", \.limits.maxClientsPerUser, 1...4096,
+            "Connections of one user at a time."),
+        .count(
+            "limits.requests_per_second", \.limits.requestsPerSecond, 1...1_000_000,
+            "Requests of all clients in a second before the busiest are slowed down."),
+        .duration(
+            "limits.hello_timeout", \.limits.helloTimeout, 10 * millisecond...10 * minute,
+            "Time that a connection may take for its first request."),
 
         .count("fault_log.entries", \.faultLog.entries, 1...65_536, "Faults kept."),
     ]

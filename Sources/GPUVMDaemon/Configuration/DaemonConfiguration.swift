@@ -9,6 +9,8 @@ import Logging
 public struct DaemonConfiguration: Sendable, Equatable {
     /// The socket that clients connect to.
     public var socket = Socket()
+    /// Who may connect, and as what.
+    public var access = Access()
     /// The daemon's own log.
     public var log = Log()
     /// The simulated GPU.
@@ -31,6 +33,18 @@ public struct DaemonConfiguration: Sendable, Equatable {
         public var mode: UInt32 = 0o660
         /// Name or number of the group that owns the socket file; nil leaves the daemon's own.
         public var group: String?
+    }
+
+    /// Who may connect, and as what: names or numbers, separated by commas.
+    public struct Access: Sendable, Equatable {
+        /// Users who may connect.
+        public var users = ""
+        /// Groups whose members may connect; everybody may if this and ``users`` are empty.
+        public var groups = ""
+        /// Users who may see other clients, use high priority and inject faults.
+        public var privilegedUsers = ""
+        /// Groups whose members may do the same.
+        public var privilegedGroups = ""
     }
 
     /// The daemon's log.
@@ -92,6 +106,12 @@ public struct DaemonConfiguration: Sendable, Equatable {
         public var pageTableBytes: UInt64 = 1 << 30
         /// Descriptors that the daemon keeps open for exported fences and registered eventfds.
         public var fenceDescriptors = 1024
+        /// Waits for sync objects that the daemon keeps.
+        public var waits = 4096
+        /// Requests in a second; one that is refused counts as ten.
+        public var requestsPerSecond = 100_000
+        /// Requests that may come at once after a pause.
+        public var requestBurst = 20_000
 
         /// The descriptors that a client can make the daemon keep open: one for each buffer object,
         /// and those of its fences.
@@ -102,6 +122,12 @@ public struct DaemonConfiguration: Sendable, Equatable {
     public struct Limits: Sendable, Equatable {
         /// Connections at a time.
         public var maxClients = 64
+        /// Connections of one user at a time; privileged ones are not counted.
+        public var maxClientsPerUser = 48
+        /// Requests of all clients in a second, in equal shares for those who ask for much.
+        public var requestsPerSecond = 100_000
+        /// How long a connection may take for its first request, ns.
+        public var helloTimeout: UInt64 = 10_000_000_000
     }
 
     /// The record of recent GPU faults.

@@ -4,6 +4,7 @@ public enum LogFormat: String, Sendable, CaseIterable {
     case auto
     /// Time stamp and level in words.
     case plain
-    /// A priority prefix such as `<6>` and no time stamp: the journal has its own.
+    /// Records with fields for systemd's journal if standard error is its stream; else lines with a
+    /// priority prefix such as `<6>` and no time stamp, for whoever collects a service's output.
     case journal
 }

@@ -129,6 +129,8 @@ struct DeviceTree {
         let descriptor = open("\(path)/\(name)", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         defer { close(descriptor) }
+        // Clients are other users, whatever the daemon's umask is.
+        guard fchmod(descriptor, 0o644) == 0 else { throw Errno(rawValue: errno) }
         guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else {
             throw Errno(rawValue: errno)
         }
@@ -149,7 +151,9 @@ struct DeviceTree {
     }
 
     private static func make(_ directory: String) throws(Errno) {
-        guard mkdir(directory, 0o755) == 0 || errno == EEXIST else {
+        if mkdir(directory, 0o755) == 0 {
+            guard chmod(directory, 0o755) == 0 else { throw Errno(rawValue: errno) }
+        } else if errno != EEXIST {
             throw Errno(rawValue: errno)
         }
     }

@@ -1,4 +1,5 @@
 import Fencing
+import Glibc
 import Logging
 import SystemPackage
 import WireProtocol
@@ -13,13 +14,14 @@ import WireProtocol
 public final class Daemon: Sendable {
     /// Where the daemon listens.
     public let socketPath: String
-    /// The configuration as given.
-    public let configuration: DaemonConfiguration
     /// The daemon's log.
     public let logger: Logger
 
+    let notifier: ServiceNotifier
     private let makeHandler: ConnectionHandlerFactory
-    private let notifier: ServiceNotifier
+    private let sink: LogSink?
+    private let watchdogPeriod: UInt64?
+    private let inForce: Guarded<DaemonConfiguration>
     private let activated: Guarded<OwnedFD?>
     private let phase = Guarded(.daemon, Phase.idle)
     private let phaseChanged = Condition()
@@ -39,16 +41,20 @@ public final class Daemon: Sendable {
         let reactor: Reactor
         let listener: Guarded<ListeningSocket?>
         let lock: Guarded<SocketLock?>
+        /// RLIMIT_NOFILE.
+        let descriptors: Int
 
         init(
             handler: any ConnectionHandler, acceptor: Acceptor, reactor: Reactor,
-            listener: consuming sending ListeningSocket, lock: consuming sending SocketLock
+            listener: consuming sending ListeningSocket, lock: consuming sending SocketLock,
+            descriptors: Int
         ) {
             self.handler = handler
             self.acceptor = acceptor
             self.reactor = reactor
             self.listener = Guarded(.leaf, listener)
             self.lock = Guarded(.leaf, lock)
+            self.descriptors = descriptors
         }
     }
 
@@ -57,19 +63,24 @@ public final class Daemon: Sendable {
     /// - Parameters:
     ///   - socketPath: Overrides GPUVM_SOCKET and the configuration; with `activated`, its path.
     ///   - environment: Of the process, or a test's.
+    ///   - sink: What is behind `logger`, if a reload may change it.
     ///   - activated: The listening socket that a service manager passed, instead of a path.
     ///   - makeHandler: Makes whoever serves the connections.
     public init(
         configuration: DaemonConfiguration, socketPath: String? = nil, logger: Logger,
-        environment: [String: String] = [:], activated: consuming OwnedFD? = nil,
+        sink: LogSink? = nil, environment: [String: String] = [:],
+        activated: consuming OwnedFD? = nil,
         makeHandler: @escaping ConnectionHandlerFactory
     ) {
-        self.configuration = configuration
+        inForce = Guarded(.leaf, configuration)
         self.socketPath = SocketLocation.resolve(
             option: socketPath, configured: configuration.socket.path, environment: environment)
         self.logger = logger
         self.makeHandler = makeHandler
+        self.sink = sink
         notifier = ServiceNotifier(environment: environment)
+        watchdogPeriod = WatchdogPeriod.nanoseconds(
+            environment: environment, processID: getpid())
         self.activated = Guarded(.leaf, activated)
     }
 
@@ -92,7 +103,7 @@ public final class Daemon: Sendable {
             throw error
         }
         phaseChanged.broadcast()
-        notifier.ready()
+        notifier.ready(status: "Serving \(configuration.device.name) on \(socketPath)")
         logger.info(
             "listening",
             metadata: ["socket": "\(socketPath)", "device": "\(configuration.device.name)"])
@@ -138,10 +149,28 @@ public final class Daemon: Sendable {
         if mustStop == true { stop(graceful: graceful) }
     }
 
-    /// Where a reload of the configuration belongs. It is read at the start only, and says so.
-    func reload() {
-        logger.notice(
-            "the configuration is read at the start only: restart gpuvmd to apply changes")
+    /// The configuration in force: as given, and as reloads have changed it.
+    public var configuration: DaemonConfiguration { inForce.withLock { $0 } }
+
+    /// Whether clients can connect.
+    var isRunning: Bool { running != nil }
+
+    private var running: Running? {
+        phase.withLock { phase in
+            guard case .running(let running) = phase else { return nil }
+            return running
+        }
+    }
+
+    /// Goes on with a configuration that differs from the one in force in keys alone that a running
+    /// daemon can change.
+    func apply(_ configuration: DaemonConfiguration) {
+        guard let running else { return }
+        inForce.withLock { $0 = configuration }
+        sink?.level = configuration.log.level
+        sink?.clientLinesPerSecond = configuration.log.clientLinesPerSecond
+        running.acceptor.maximumClients = configuration.limits.maxClients
+        running.handler.reconfigure(effective(configuration, running.descriptors))
     }
 
     private func bringUp() throws(DaemonError) -> Running {
@@ -155,27 +184,13 @@ public final class Daemon: Sendable {
         } catch {
             throw .resources(error)
         }
-        let effective = configuration.fitted(toDescriptorLimit: descriptors)
-        if effective != configuration {
-            logger.notice(
-                """
-                quotas lowered: one client may take half of the file descriptors that the system \
-                grants
-                """,
-                metadata: [
-                    "descriptors": "\(descriptors)",
-                    "bos": "\(effective.quotas.bos) of \(configuration.quotas.bos)",
-                    "fence_fds": """
-                    \(effective.quotas.fenceDescriptors) of \
-                    \(configuration.quotas.fenceDescriptors)
-                    """,
-                ])
-        }
         do throws(Errno) { try reactor.start() } catch { throw .resources(error) }
         let handler: any ConnectionHandler
         do {
             handler = try makeHandler(
-                DaemonServices(configuration: effective, logger: logger, reactor: reactor))
+                DaemonServices(
+                    configuration: effective(configuration, descriptors), logger: logger,
+                    reactor: reactor))
         } catch {
             reactor.stop()
             throw .device(error)
@@ -184,14 +199,46 @@ public final class Daemon: Sendable {
             try writeDeviceTree()
             let listener = try listen(lock)
             let acceptor = try accept(from: listener.socket, handler)
+            feedWatchdog(reactor, acceptor)
             return Running(
                 handler: handler, acceptor: acceptor, reactor: reactor, listener: listener,
-                lock: lock)
+                lock: lock, descriptors: descriptors)
         } catch {
             handler.shutdown(graceful: false)
             reactor.stop()
             DeviceTree.remove(deviceTreePath)
             throw error
+        }
+    }
+
+    /// What of a configuration the system grants.
+    private func effective(
+        _ configuration: DaemonConfiguration, _ descriptors: Int
+    ) -> DaemonConfiguration {
+        let effective = configuration.fitted(toDescriptorLimit: descriptors)
+        guard effective != configuration else { return configuration }
+        logger.notice(
+            """
+            quotas lowered: one client may take half of the file descriptors that the system \
+            grants
+            """,
+            metadata: [
+                "descriptors": "\(descriptors)",
+                "bos": "\(effective.quotas.bos) of \(configuration.quotas.bos)",
+                "fence_fds": """
+                \(effective.quotas.fenceDescriptors) of \
+                \(configuration.quotas.fenceDescriptors)
+                """,
+            ])
+        return effective
+    }
+
+    /// Lets each sign of life go through the loops that serve clients, one after the other: a thread
+    /// of its own would go on telling the manager that all is well.
+    private func feedWatchdog(_ reactor: Reactor, _ acceptor: Acceptor) {
+        guard let watchdogPeriod else { return }
+        reactor.beat(every: watchdogPeriod) { [notifier] in
+            acceptor.answer { notifier.alive() }
         }
     }
 
@@ -248,7 +295,7 @@ public final class Daemon: Sendable {
     }
 
     private func tearDown(_ running: Running, graceful: Bool) {
-        notifier.stopping()
+        notifier.stopping(within: configuration.device.jobTimeout + Self.cleanUpTime)
         running.acceptor.stop()
         drop(running.listener.withLock { $0.take() })
         running.handler.shutdown(graceful: graceful)
@@ -257,6 +304,9 @@ public final class Daemon: Sendable {
         // The lock goes last: whoever gets it may count on everything else being gone.
         drop(running.lock.withLock { $0.take() })
     }
+
+    /// What the end may take beyond the jobs' time-out, ns.
+    private static let cleanUpTime: UInt64 = 30_000_000_000
 
     /// Ends the life of what is moved in, here and not somewhere later in the caller.
     private func drop<Resource: ~Copyable>(_ resource: consuming Resource) {}

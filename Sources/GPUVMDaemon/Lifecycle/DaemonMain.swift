@@ -20,17 +20,15 @@ public enum DaemonMain {
         environment: [String: String] = ProcessInfo.processInfo.environment,
         makeHandler: @escaping ConnectionHandlerFactory
     ) async -> ExitStatus {
-        var configuration: DaemonConfiguration
+        let source = ConfigurationSource(options: options, environment: environment)
+        let configuration: DaemonConfiguration
         let file: String?
         do throws(ConfigurationError) {
-            (configuration, file) = try ConfigurationLoader.load(
-                file: options.configurationFile, environment: environment)
+            (configuration, file) = try source.load()
         } catch {
             complain("\(error)")
             return .configuration
         }
-        if let level = options.logLevel { configuration.log.level = level }
-        if let path = options.socketPath { configuration.socket.path = path }
         switch options.action {
         case .checkConfiguration:
             print("\(file ?? "built-in defaults"): OK")
@@ -40,23 +38,29 @@ public enum DaemonMain {
             return .success
         case .serve:
             return await serve(
-                configuration, options, environment: environment, makeHandler: makeHandler)
+                configuration, options, environment: environment,
+                loadAgain: { () throws(ConfigurationError) in try source.reload(file: file) },
+                makeHandler: makeHandler)
         }
     }
 
     private static func serve(
         _ configuration: DaemonConfiguration, _ options: DaemonOptions,
-        environment: [String: String], makeHandler: @escaping ConnectionHandlerFactory
+        environment: [String: String],
+        loadAgain: @escaping @Sendable () throws(ConfigurationError) -> DaemonConfiguration,
+        makeHandler: @escaping ConnectionHandlerFactory
     ) async -> ExitStatus {
         // A reader of a pipe or a socket that goes away is an error of that write, no more.
         signal(SIGPIPE, SIG_IGN)
+        // So is a log that has reached the largest size of a file.
+        signal(SIGXFSZ, SIG_IGN)
         let sink = LogSink(
-            format: configuration.log.format,
+            format: configuration.log.format, level: configuration.log.level,
             clientLinesPerSecond: configuration.log.clientLinesPerSecond,
             environment: environment)
         defer { sink.flush() }
         let logger = Logger(label: "gpuvmd") { label in
-            TextLogHandler(label: label, level: configuration.log.level, sink: sink)
+            TextLogHandler(label: label, sink: sink)
         }
         let ready = ReadyNotification(inherited: options.readyFD)
         if let number = options.readyFD, !ready.isArmed {
@@ -66,34 +70,37 @@ public enum DaemonMain {
         let daemon: Daemon
         do throws(SocketError) {
             daemon = try makeDaemon(
-                configuration, options, logger, environment: environment,
+                configuration, options, logger, sink, environment: environment,
                 makeHandler: makeHandler)
         } catch {
             logger.critical("gpuvmd does not start: \(error)")
             return DaemonError.socket(error).exitStatus
         }
-        return await run(daemon) { ready.send() }
+        return await run(daemon, loadAgain) { ready.send() }
     }
 
     private static func makeDaemon(
         _ configuration: DaemonConfiguration, _ options: DaemonOptions, _ logger: Logger,
-        environment: [String: String], makeHandler: @escaping ConnectionHandlerFactory
+        _ sink: LogSink, environment: [String: String],
+        makeHandler: @escaping ConnectionHandlerFactory
     ) throws(SocketError) -> Daemon {
         if let activated = try ListenFDs.take(environment: environment) {
             let path = try ListeningSocket.path(ofActivated: activated.rawValue)
             return Daemon(
-                configuration: configuration, socketPath: path, logger: logger,
+                configuration: configuration, socketPath: path, logger: logger, sink: sink,
                 environment: environment, activated: activated, makeHandler: makeHandler)
         }
         return Daemon(
             configuration: configuration, socketPath: options.socketPath, logger: logger,
-            environment: environment, makeHandler: makeHandler)
+            sink: sink, environment: environment, makeHandler: makeHandler)
     }
 
     private static func run(
-        _ daemon: Daemon, whenReady: @escaping @Sendable () -> Void
+        _ daemon: Daemon,
+        _ loadAgain: @escaping @Sendable () throws(ConfigurationError) -> DaemonConfiguration,
+        whenReady: @escaping @Sendable () -> Void
     ) async -> ExitStatus {
-        let service = DaemonService(daemon: daemon, whenReady: whenReady)
+        let service = DaemonService(daemon: daemon, loadAgain: loadAgain, whenReady: whenReady)
         var group = ServiceGroupConfiguration(
             services: [
                 .init(

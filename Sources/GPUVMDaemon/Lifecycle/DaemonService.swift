@@ -3,9 +3,11 @@ import ServiceLifecycle
 import UnixSignals
 
 /// A daemon as the one service of a ServiceGroup, which turns SIGTERM and SIGINT into a graceful
-/// shutdown.
+/// shutdown; SIGHUP reloads the configuration.
 struct DaemonService: Service {
     let daemon: Daemon
+    /// Reads the configuration again.
+    let loadAgain: @Sendable () throws(ConfigurationError) -> DaemonConfiguration
     /// Runs once clients can connect.
     let whenReady: @Sendable () -> Void
 
@@ -33,7 +35,7 @@ struct DaemonService: Service {
         var ends = 0
         for await signal in signals {
             if signal == .sighup {
-                daemon.reload()
+                daemon.reload(loadAgain)
                 continue
             }
             ends += 1

@@ -1,3 +1,4 @@
+import Fencing
 import Glibc
 import WireProtocol
 
@@ -16,11 +17,31 @@ public struct ServiceNotifier: Sendable {
         }
     }
 
-    /// Clients can connect.
-    public func ready() { send("READY=1") }
+    /// Clients can connect, or a reload is over.
+    ///
+    /// - Parameter status: What `systemctl status` shows.
+    public func ready(status: String) { send("READY=1\n\(Self.line(status))") }
+
+    /// The configuration is about to be read again; ``ready(status:)`` says when that is over.
+    public func reloading() {
+        // The time is what a manager with Type=notify-reload tells this reload from an earlier one by.
+        send("RELOADING=1\nMONOTONIC_USEC=\(Runtime.now() / 1000)")
+    }
+
+    /// The daemon lives.
+    public func alive() { send("WATCHDOG=1") }
 
     /// The daemon ends.
-    public func stopping() { send("STOPPING=1") }
+    ///
+    /// - Parameter nanoseconds: How long that may take.
+    public func stopping(within nanoseconds: UInt64) {
+        let status = Self.line("Waiting for running jobs to end")
+        send("STOPPING=1\nEXTEND_TIMEOUT_USEC=\(nanoseconds / 1000)\n\(status)")
+    }
+
+    private static func line(_ status: String) -> String {
+        "STATUS=" + status.replacing("\n", with: "; ")
+    }
 
     private func send(_ state: String) {
         guard let address else { return }

@@ -4,9 +4,9 @@ import Logging
 enum LogLine {
     private static let firstKeys = ["client", "vm", "queue"]
 
-    /// `label: message key=value …`
-    static func text(label: String, message: String, metadata: Logger.Metadata) -> String {
-        var line = "\(label): "
+    /// `message key=value …`
+    static func text(message: String, metadata: Logger.Metadata) -> String {
+        var line = ""
         append(message, to: &line)
         for key in firstKeys {
             if let value = metadata[key] { append(key, value, to: &line) }

@@ -14,7 +14,9 @@ struct LogRateLimiter {
 
     private static let windowNanoseconds: UInt64 = 1_000_000_000
 
-    private let linesPerSecond: Int
+    /// What a client may cause in a window.
+    var linesPerSecond: Int
+
     private var windows: [String: Window] = [:]
     private var nextSweep: UInt64 = 0
 

@@ -1,8 +1,10 @@
 import Fencing
 import Glibc
 import Logging
+import Synchronization
 
-/// Where all log lines of a process go: a file descriptor, a form, and a limit for each client.
+/// Where all log lines of a process go: a file descriptor, a form, a level, and a limit for each
+/// client.
 ///
 /// A line is one write(2), so that lines of several threads do not mix in a pipe or a terminal.
 ///
@@ -23,59 +25,86 @@ public final class LogSink: Sendable {
         }
     }
 
-    private let fd: Int32
-    private let usesJournalPrefix: Bool
+    private let output: LogOutput
     private let limiter: Guarded<LogRateLimiter>
-    private let wallClock: @Sendable () -> WallTime
     private let monotonicClock: @Sendable () -> UInt64
+    /// An index of ``levels``.
+    private let levelIndex: Atomic<Int>
 
     /// Writes to `fd`, which stays the caller's.
     ///
     /// - Parameters:
-    ///   - environment: JOURNAL_STREAM is looked for here.
+    ///   - level: Lines below it are not written.
     ///   - clientLinesPerSecond: What one client may cause.
+    ///   - environment: JOURNAL_STREAM is looked for here.
+    ///   - journalPath: Where the journal takes records with fields.
     public convenience init(
-        fd: Int32 = STDERR_FILENO, format: LogFormat, clientLinesPerSecond: Int,
-        environment: [String: String]
+        fd: Int32 = STDERR_FILENO, format: LogFormat, level: Logger.Level = .info,
+        clientLinesPerSecond: Int, environment: [String: String],
+        journalPath: String = "/run/systemd/journal/socket"
     ) {
-        let usesJournalPrefix =
+        let leadsToJournal = JournalStream.leads(fd, environment: environment)
+        let form: LogOutput.Form =
             switch format {
-            case .plain: false
-            case .journal: true
-            case .auto: JournalStream.leads(fd, environment: environment)
+            case .auto where !leadsToJournal, .plain: .plain
+            case .auto, .journal:
+                // A line in a file or a pipe would not be found in the journal of this machine.
+                if leadsToJournal, let journal = JournalSocket(path: journalPath) {
+                    .journal(journal)
+                } else {
+                    .prefixed
+                }
             }
         self.init(
-            fd: fd, usesJournalPrefix: usesJournalPrefix,
-            clientLinesPerSecond: clientLinesPerSecond, wallClock: WallTime.now,
-            monotonicClock: Runtime.now)
+            fd: fd, form: form, level: level, clientLinesPerSecond: clientLinesPerSecond,
+            wallClock: WallTime.now, monotonicClock: Runtime.now)
     }
 
     init(
-        fd: Int32, usesJournalPrefix: Bool, clientLinesPerSecond: Int,
+        fd: Int32, form: LogOutput.Form, level: Logger.Level = .trace, clientLinesPerSecond: Int,
         wallClock: @escaping @Sendable () -> WallTime,
         monotonicClock: @escaping @Sendable () -> UInt64
     ) {
-        self.fd = fd
-        self.usesJournalPrefix = usesJournalPrefix
+        output = LogOutput(fd: fd, form: form, wallClock: wallClock)
         limiter = Guarded(.leaf, LogRateLimiter(linesPerSecond: clientLinesPerSecond))
-        self.wallClock = wallClock
         self.monotonicClock = monotonicClock
+        levelIndex = Atomic(Self.index(level))
     }
 
-    /// Writes a line, unless its client has had its share.
+    /// Lines below it are not written, but those of loggers with a level of their own.
+    public var level: Logger.Level {
+        get { Self.levels[levelIndex.load(ordering: .relaxed)] }
+        set { levelIndex.store(Self.index(newValue), ordering: .relaxed) }
+    }
+
+    /// Made once: asking for the level allocates nothing.
+    private static let levels = Logger.Level.allCases
+
+    private static func index(_ level: Logger.Level) -> Int {
+        levels.firstIndex(of: level) ?? 0
+    }
+
+    /// Lines that one client may cause in a second; windows that are open go on under it.
+    public var clientLinesPerSecond: Int {
+        get { limiter.withLock { $0.linesPerSecond } }
+        set { limiter.withLock { $0.linesPerSecond = newValue } }
+    }
+
+    /// Writes a record, unless its client has had its share.
     ///
     /// Lines below `info` are there because somebody asked for all of them, `critical` ones must
     /// not be lost: neither is limited.
-    func write(level: Logger.Level, client: String?, text: String) {
-        let isLimited = level >= .info && level < .critical
+    func write(_ record: LogRecord) {
+        let isLimited = record.level >= .info && record.level < .critical
         let now = monotonicClock()
+        let client = record.client
         let (admitted, summaries) = limiter.withLock { limiter in
             let summaries = limiter.summaries(now: now)
             guard let client, isLimited else { return (true, summaries) }
             return (limiter.admits(client, now: now), summaries)
         }
         report(summaries)
-        if admitted { emit(level, text) }
+        if admitted { output.emit(record) }
     }
 
     /// Tells what was left out so far; at the end of the process.
@@ -85,57 +114,10 @@ public final class LogSink: Sendable {
 
     private func report(_ summaries: [LogRateLimiter.Summary]) {
         for summary in summaries {
-            let text = LogLine.text(
-                label: "gpuvmd", message: "log lines of a client left out",
-                metadata: ["client": "\(summary.client)", "lines": "\(summary.suppressed)"])
-            emit(.warning, text)
+            output.emit(
+                LogRecord(
+                    level: .warning, label: "gpuvmd", message: "log lines of a client left out",
+                    metadata: ["client": "\(summary.client)", "lines": "\(summary.suppressed)"]))
         }
-    }
-
-    private func emit(_ level: Logger.Level, _ text: String) {
-        let prefix =
-            usesJournalPrefix
-            ? "<\(Self.priority(level))>" : "\(Self.timestamp(wallClock())) \(level.rawValue) "
-        var line = prefix + text + "\n"
-        line.withUTF8 { bytes in
-            var rest = UnsafeRawBufferPointer(bytes)
-            while !rest.isEmpty {
-                let written = Glibc.write(fd, rest.baseAddress, rest.count)
-                if written < 0 {
-                    if errno == EINTR { continue }
-                    // Nobody is left to be told.
-                    return
-                }
-                rest = UnsafeRawBufferPointer(rebasing: rest[written...])
-            }
-        }
-    }
-
-    /// The priorities of syslog(3), which the journal reads.
-    private static func priority(_ level: Logger.Level) -> Int32 {
-        switch level {
-        case .trace, .debug: LOG_DEBUG
-        case .info: LOG_INFO
-        case .notice: LOG_NOTICE
-        case .warning: LOG_WARNING
-        case .error: LOG_ERR
-        case .critical: LOG_CRIT
-        }
-    }
-
-    /// ISO 8601 in UTC with milliseconds.
-    private static func timestamp(_ time: WallTime) -> String {
-        var seconds = time.seconds
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func padded(_ value: some BinaryInteger, _ width: Int) -> String {
-            let digits = "\(value)"
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
-        }
-        let date =
-            "\(padded(parts.tm_year + 1900, 4))-\(padded(parts.tm_mon + 1, 2))-\(padded(parts.tm_mday, 2))"
-        let clock =
-            "\(padded(parts.tm_hour, 2)):\(padded(parts.tm_min, 2)):\(padded(parts.tm_sec, 2))"
-        return "\(date)T\(clock).\(padded(time.microseconds / 1000, 3))Z"
     }
 }

@@ -1,9 +1,10 @@
 import Logging
 
-/// A log handler that writes one line of text for each event to a ``LogSink``.
+/// A log handler that writes one line of text, or one journal record, for each event to a
+/// ``LogSink``.
 ///
 /// ```
-/// 2026-11-21T12:46:38.123Z warning gpuvmd: request refused client="pid 812" vm=3 errno=EINVAL
+/// 2026-11-21T12:46:38.123Z warning gpuvmd: request refused client=7 vm=3 errno=EINVAL
 /// ```
 ///
 /// The keys `client`, `vm` and `queue` come first, the others in alphabetical order. Control
@@ -15,16 +16,23 @@ public struct TextLogHandler: LogHandler {
     public var metadata: Logger.Metadata = [:]
     /// What every line carries in addition, found out when it is written.
     public var metadataProvider: Logger.MetadataProvider?
-    /// Lines below it are not written.
-    public var logLevel: Logger.Level
 
     private let sink: LogSink
+    private var ownLevel: Logger.Level?
 
     /// Writes to `sink`, which all handlers of a process share.
-    public init(label: String, level: Logger.Level, sink: LogSink) {
+    ///
+    /// - Parameter level: Stays this handler's, whatever becomes of the sink's; nil follows that.
+    public init(label: String, level: Logger.Level? = nil, sink: LogSink) {
         self.label = label
-        logLevel = level
+        ownLevel = level
         self.sink = sink
+    }
+
+    /// Lines below it are not written: the sink's level, until another one is set here.
+    public var logLevel: Logger.Level {
+        get { ownLevel ?? sink.level }
+        set { ownLevel = newValue }
     }
 
     /// One item of ``metadata``.
@@ -40,7 +48,8 @@ public struct TextLogHandler: LogHandler {
         if let own = event.metadata { all.merge(own) { $1 } }
         if let error = event.error { all["error"] = "\(error)" }
         sink.write(
-            level: event.level, client: all["client"]?.description,
-            text: LogLine.text(label: label, message: event.message.description, metadata: all))
+            LogRecord(
+                level: event.level, label: label, message: event.message.description,
+                metadata: all))
     }
 }

@@ -2,11 +2,12 @@ import CWireProtocol
 import Device
 import Fencing
 import Logging
+import Synchronization
 import SystemPackage
 import WireProtocol
 
 // @unchecked: `client` is written by the session's thread alone, before anybody else sees the
-// session's requests; `waits` and `isCutOff` are guarded.
+// session's requests; `sentChunks` and `refusals` are that thread's; `waits` and `isCutOff` are guarded.
 /// One connection: receives requests, has the device carry them out, sends the replies.
 ///
 /// A session has a thread of its own, so that a client that floods or stalls it holds up nobody
@@ -19,10 +20,21 @@ final class Session: @unchecked Sendable {
     let socket: UnixSocket
     let credentials: UnixSocket.Credentials
     let server: SessionServer
+    /// Whether the client may use high priority and see other clients.
+    let isPrivileged: Bool
+    let policy: SessionPolicy
+    /// How long its user has to wait for the first answer, ns.
+    private let delay: UInt64
+    /// How fast requests are received.
+    let pacer: RequestPacer
     private(set) var logger: Logger
     private(set) var client: Client?
     /// Chunks of the fence page that the client has; the session's thread's alone.
     private var sentChunks = 1
+
+    /// Requests that were refused; the session's thread's alone.
+    private var refusals: UInt64 = 0
+    private let hasNotedSlowing = Atomic<Bool>(false)
 
     private struct OutstandingWait {
         let targets: Int
@@ -43,12 +55,19 @@ final class Session: @unchecked Sendable {
 
     init(
         id: UInt64, socket: UnixSocket, credentials: UnixSocket.Credentials,
-        server: SessionServer
+        server: SessionServer, isPrivileged: Bool, policy: SessionPolicy,
+        delay: UInt64 = 0
     ) {
+        self.delay = delay
         self.id = id
         self.socket = socket
         self.credentials = credentials
         self.server = server
+        self.isPrivileged = isPrivileged
+        self.policy = policy
+        pacer = RequestPacer(
+            requestsPerSecond: policy.requestsPerSecond, burst: policy.requestBurst,
+            share: policy.share)
         logger = server.logger
         logger[metadataKey: "client"] = "pid \(credentials.pid)"
     }
@@ -59,21 +78,54 @@ final class Session: @unchecked Sendable {
         let buffer = MessageBuffer()
         serve(buffer)
         end()
+        server.trimHeap()
     }
 
     private func serve(_ buffer: borrowing MessageBuffer) {
+        if delay > 0 { socket.rest(for: delay) }
+        // Who says nothing would hold a connection of max_clients for ever.
+        guard socket.becomesReadable(within: policy.helloTimeout) else {
+            logger.notice("connection closed: it made no request in time")
+            return
+        }
         while true {
             do throws(WireError) {
                 guard let received = try socket.receive(into: buffer) else { return }
                 if client == nil, IncomingDRMMessage.isOpen(received) {
                     return try serveOpenFile(received, buffer)
                 }
+                let refusals = refusals
+                let bytes = received.announcedBytes
                 try handle(received)
+                pace(
+                    weight: RequestPacer.weight(
+                        bytes: bytes, wasRefused: refusals != self.refusals))
             } catch {
                 logger.debug("connection lost", metadata: ["error": "\(error)"])
                 return
             }
         }
+    }
+
+    /// Receives the next request later if the client asks too fast: its socket fills meanwhile, and it
+    /// waits as in a system call of a busy kernel. No request fails for it, since a client could do
+    /// nothing about that but ask again.
+    private func pace(weight: Int) {
+        let delay = pacer.take(weight, at: Runtime.now())
+        guard delay > 0 else { return }
+        noteSlowing()
+        socket.rest(for: delay)
+    }
+
+    /// Says once that the client is slowed down.
+    func noteSlowing() {
+        guard !hasNotedSlowing.exchange(true, ordering: .relaxed) else { return }
+        logger.warning(
+            "client slowed down: it asks for more than its share",
+            metadata: [
+                "quotas.requests_per_second": "\(policy.requestsPerSecond)",
+                "limits.requests_per_second": "\(policy.allRequestsPerSecond)",
+            ])
     }
 
     private func handle(_ received: consuming ReceivedMessage) throws(WireError) {
@@ -97,6 +149,7 @@ final class Session: @unchecked Sendable {
     }
 
     func noteFailure(_ request: String, _ error: WireError) {
+        refusals &+= 1
         server.counters.failedRequests.add(1, ordering: .relaxed)
         client?.noteFailure()
         logger.notice(
@@ -134,7 +187,9 @@ final class Session: @unchecked Sendable {
 
     func adopt(_ client: Client) {
         self.client = client
-        logger[metadataKey: "client"] = "\(client.id) (\(client.name), pid \(credentials.pid))"
+        logger[metadataKey: "client"] = "\(client.id)"
+        logger[metadataKey: "name"] = "\(client.name)"
+        logger[metadataKey: "pid"] = "\(credentials.pid)"
     }
 
     /// The client; every request but HELLO needs one.
@@ -170,10 +225,10 @@ final class Session: @unchecked Sendable {
     /// - Throws: EAGAIN when the client has too many waits, or sync objects in them, in the daemon.
     func reserveWait(targets: Int) throws(WireError) -> UInt64 {
         try outstanding.withLock { state throws(WireError) in
-            guard state.waits.count < Self.maxWaits else {
+            guard state.waits.count < policy.waits else {
                 throw WireError(
                     .resourceTemporarilyUnavailable,
-                    "\(Self.maxWaits) waits of this connection are in the daemon already")
+                    "\(policy.waits) waits of this connection are in the daemon already")
             }
             guard targets <= Self.maxWaitTargets - state.targets else {
                 throw WireError(
@@ -212,9 +267,7 @@ final class Session: @unchecked Sendable {
         withExtendedLifetime(finished) {}
     }
 
-    /// The most waits of one connection that the daemon keeps; waits on the fence page cost nothing.
-    static var maxWaits: Int { 4096 }
-    /// The most sync objects of all those waits; one that is waited for twice counts twice.
+    /// The most sync objects of a connection's waits; one that is waited for twice counts twice.
     static var maxWaitTargets: Int { 262_144 }
 
     // MARK: fence-page chunks

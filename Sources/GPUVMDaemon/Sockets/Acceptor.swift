@@ -1,6 +1,7 @@
 import Fencing
 import Glibc
 import Logging
+import Synchronization
 import SystemPackage
 import WireProtocol
 
@@ -17,7 +18,7 @@ public final class Acceptor: Sendable {
 
     private let listener: UnixSocket
     private let handler: any ConnectionHandler
-    private let maximumClients: Int
+    private let clientLimit: Atomic<Int>
     private let logger: Logger
     private let acceptCall: AcceptCall
     private let wake: WakeSignal
@@ -26,6 +27,7 @@ public final class Acceptor: Sendable {
     private struct State {
         var thread: RuntimeThread?
         var isStopping = false
+        var question: (@Sendable () -> Void)?
     }
 
     /// Serves `listener`, which must not block.
@@ -45,7 +47,7 @@ public final class Acceptor: Sendable {
     ) throws(Errno) {
         self.listener = listener
         self.handler = handler
-        self.maximumClients = maximumClients
+        clientLimit = Atomic(maximumClients)
         self.logger = logger
         self.acceptCall = acceptCall
         wake = try WakeSignal()
@@ -58,6 +60,33 @@ public final class Acceptor: Sendable {
         let thread = RuntimeThread.start(name: "gpuvm-accept") { [self] in run() }
         guard let thread else { throw .resourceTemporarilyUnavailable }
         state.withLock { $0.thread = thread }
+    }
+
+    /// Connections at a time; those that are open above a lower limit stay.
+    var maximumClients: Int {
+        get { clientLimit.load(ordering: .relaxed) }
+        set { clientLimit.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Has the thread run `answer` once it comes round and the handler can be asked something: a
+    /// sign that newcomers would be served. Never waits; a question that waits gives way.
+    func answer(_ answer: @escaping @Sendable () -> Void) {
+        let old = state.withLock { state in
+            defer { state.question = answer }
+            return state.question
+        }
+        withExtendedLifetime(old) {}
+        wake.wake()
+    }
+
+    private func answerQuestion() {
+        let question = state.withLock { state in
+            defer { state.question = nil }
+            return state.question
+        }
+        guard let question else { return }
+        _ = handler.sessionCount
+        question()
     }
 
     /// Takes no further connection; returns when the thread has ended.
@@ -86,7 +115,10 @@ public final class Acceptor: Sendable {
                     isBlocked ? Self.retryMilliseconds : -1)
             }
             guard ready >= 0 else { continue }
-            if descriptors.0.revents != 0 { wake.drain() }
+            if descriptors.0.revents != 0 {
+                wake.drain()
+                answerQuestion()
+            }
             guard isBlocked || descriptors.1.revents != 0 else { continue }
             let reason = acceptAll(&spare)
             if let reason, !isBlocked {
@@ -125,6 +157,7 @@ public final class Acceptor: Sendable {
 
     private func hand(over socket: UnixSocket) {
         let count = handler.sessionCount
+        let maximumClients = maximumClients
         guard count < maximumClients else {
             logger.warning(
                 "connection refused: limits.max_clients reached",

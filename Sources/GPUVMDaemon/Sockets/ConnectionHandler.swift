@@ -10,6 +10,9 @@ public protocol ConnectionHandler: AnyObject, Sendable {
     /// Takes a new connection, from the acceptor's thread; must not block on the peer.
     func accept(_ socket: UnixSocket, credentials: UnixSocket.Credentials)
 
+    /// Goes on with another configuration, of which it takes what can change while it serves.
+    func reconfigure(_ configuration: DaemonConfiguration)
+
     /// Ends all connections and refuses new ones; returns when no client has anything left.
     ///
     /// - Parameter graceful: Whether submitted jobs may finish first (no longer than their time-out).

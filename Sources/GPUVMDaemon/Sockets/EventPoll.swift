@@ -43,9 +43,13 @@ struct EventPoll: ~Copyable, Sendable {
 
     /// Blocks until there is an event, and returns how many of `events` are filled.
     ///
-    /// 0 after a signal handler ran. `events` has room for ``batch`` of them.
-    func wait(_ events: UnsafeMutableBufferPointer<gpuvm_epoll_event>) -> Int {
-        max(0, Int(gpuvm_epoll_wait(fd.rawValue, events.baseAddress, -1)))
+    /// 0 after a signal handler ran or the time is over. `events` has room for ``batch`` of them.
+    ///
+    /// - Parameter milliseconds: The longest time to wait; -1 for ever.
+    func wait(
+        _ events: UnsafeMutableBufferPointer<gpuvm_epoll_event>, milliseconds: Int32 = -1
+    ) -> Int {
+        max(0, Int(gpuvm_epoll_wait(fd.rawValue, events.baseAddress, milliseconds)))
     }
 
     /// The most events of one ``wait(_:)``.

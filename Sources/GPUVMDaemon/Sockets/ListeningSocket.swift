@@ -70,7 +70,9 @@ public struct ListeningSocket: ~Copyable, Sendable {
         let directory = FilePath(path).removingLastComponent().string
         guard !directory.isEmpty else { return }
         let directoryMode: mode_t = mode & 0o077 == 0 ? 0o700 : 0o755
-        guard mkdir(directory, directoryMode) != 0, errno != EEXIST else { return }
+        // A daemon's umask is not meant for its clients.
+        if mkdir(directory, directoryMode) == 0, chmod(directory, directoryMode) == 0 { return }
+        guard errno != EEXIST else { return }
         throw .system(operation: "mkdir", path: directory, Errno(rawValue: errno))
     }
 

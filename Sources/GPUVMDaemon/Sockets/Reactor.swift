@@ -60,6 +60,12 @@ public final class Reactor: Sendable {
         let handler: Handler
     }
 
+    private struct Beat {
+        let interval: UInt64
+        let action: @Sendable () -> Void
+        var next: UInt64
+    }
+
     private struct State {
         var watches: [UInt64: Watch] = [:]
         /// Whose registration with the kernel a descriptor's number stands for.
@@ -69,6 +75,7 @@ public final class Reactor: Sendable {
         var lastID: UInt64 = 0
         var running: UInt64?
         var isStopping = false
+        var beat: Beat?
         var thread: RuntimeThread?
     }
 
@@ -114,7 +121,8 @@ public final class Reactor: Sendable {
             state.invalid = []
             let watches = state.watches
             state.watches = [:]
-            return watches
+            defer { state.beat = nil }
+            return (watches, state.beat)
         }
         withExtendedLifetime(dropped) {}
     }
@@ -169,11 +177,44 @@ public final class Reactor: Sendable {
         _ = state.wait(on: handlerDone) { $0.running == token.id ? nil : true }
     }
 
+    /// Runs `action` between events, at once and then every `interval` ns: as long as the loop goes
+    /// round, and no longer. A later call takes the place of this one.
+    public func beat(every interval: UInt64, _ action: @escaping @Sendable () -> Void) {
+        let new = Beat(interval: interval, action: action, next: Runtime.now())
+        let old = state.withLock { state in
+            defer { state.beat = new }
+            return state.beat
+        }
+        withExtendedLifetime(old) {}
+        wake.wake()
+    }
+
+    /// How long the loop may wait for events, ms; nil if it is to end.
+    private func patience() -> Int32? {
+        state.withLock { state in
+            guard !state.isStopping else { return nil }
+            guard let beat = state.beat else { return -1 }
+            let now = Runtime.now()
+            // Rounded up: an early look would find nothing to do, again and again.
+            return now >= beat.next ? 0 : Int32(clamping: (beat.next - now) / 1_000_000 + 1)
+        }
+    }
+
+    private func beatIfDue() {
+        let action = state.withLock { state -> (@Sendable () -> Void)? in
+            let now = Runtime.now()
+            guard let beat = state.beat, now >= beat.next else { return nil }
+            state.beat?.next = now &+ beat.interval
+            return beat.action
+        }
+        action?()
+    }
+
     private func run() {
         withUnsafeTemporaryAllocation(of: gpuvm_epoll_event.self, capacity: EventPoll.batch) {
             events in
-            while !state.withLock({ $0.isStopping }) {
-                for event in events[..<poll.wait(events)] {
+            while let milliseconds = patience() {
+                for event in events[..<poll.wait(events, milliseconds: milliseconds)] {
                     if event.token == Self.wakeID {
                         wake.drain()
                         dispatchInvalid()
@@ -182,6 +223,7 @@ public final class Reactor: Sendable {
                         dispatch(event.token, Self.event(event.events))
                     }
                 }
+                beatIfDue()
             }
         }
     }

@@ -113,6 +113,10 @@ public struct SocketLock: ~Copyable, Sendable {
     }
 
     private static func writeOwner(to fd: Int32, _ path: String) throws(SocketError) {
+        // Clients ask whether it is held, whatever the daemon's umask is.
+        guard fchmod(fd, 0o644) == 0 else {
+            throw .system(operation: "chmod", path: path, Errno(rawValue: errno))
+        }
         let text = "\(getpid())\n"
         let written = text.withCString { pwrite(fd, $0, text.utf8.count, 0) }
         guard written == text.utf8.count, ftruncate(fd, text.utf8.count) == 0 else {

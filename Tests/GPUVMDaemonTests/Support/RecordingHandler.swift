@@ -10,6 +10,7 @@ final class RecordingHandler: ConnectionHandler {
         var credentials: [UnixSocket.Credentials] = []
         var shutdowns: [Bool] = []
         var isHurried = false
+        var configurations: [DaemonConfiguration] = []
     }
 
     let log = Guarded(.daemon, Log())
@@ -28,6 +29,10 @@ final class RecordingHandler: ConnectionHandler {
             log.credentials.append(credentials)
         }
         changed.broadcast()
+    }
+
+    func reconfigure(_ configuration: DaemonConfiguration) {
+        log.withLock { $0.configurations.append(configuration) }
     }
 
     func shutdown(graceful: Bool) {
