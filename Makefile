@@ -17,8 +17,8 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 
 .PHONY: run run-vulkan test ci lint shim test-tsan test-seeds test-mutants test-vulkan \
-  test-vulkan-next test-vulkan-program test-systemd test-kernel bench-vulkan install uninstall \
-  debootstrap packages docs clean
+  test-vulkan-next test-vulkan-program test-systemd test-hostile soak fuzz test-asan \
+  test-kernel bench-vulkan install uninstall debootstrap packages docs clean
 
 run: packages
 	@echo "== build (release)"
@@ -47,8 +47,9 @@ test: packages lint
 	@Tests/run-tests
 	@echo "test: PASS"
 
-ci: test test-tsan test-seeds test-mutants test-systemd test-vulkan-program test-vulkan \
-  test-vulkan-next
+ci: test test-tsan test-seeds test-mutants test-systemd test-hostile test-vulkan-program \
+  test-vulkan test-vulkan-next
+	@$(MAKE) --no-print-directory soak SOAK_SECONDS=60
 	@$(MAKE) --no-print-directory run
 	@echo "ci: PASS"
 
@@ -82,6 +83,24 @@ test-vulkan-program: packages debootstrap
 test-systemd: PACKAGES += systemd-container debootstrap zstd python3
 test-systemd: packages
 	@Tests/run-systemd
+
+# A good client beside 100 bad ones, and every attack that we know; says what was lost.
+test-hostile: packages
+	@Tests/run-hostile
+
+# Clients come, work, are killed and go; the daemon ends as it began.
+SOAK_SECONDS ?= 600
+soak: packages shim
+	@Tests/run-soak $(SOAK_SECONDS)
+
+# libFuzzer on the decoder, requests, ioctls, engines, configuration and shim; planted defects first.
+FUZZ_SECONDS ?= 60
+fuzz: packages
+	@Tests/run-fuzz $(FUZZ_SECONDS)
+
+# Address sanitizer; undefined-behaviour sanitizer for C.
+test-asan: packages
+	@Tests/run-asan
 
 # How fast: binds beside Mesa's CPU driver, copies beside memcpy, as ratios taken in one run.
 bench-vulkan: packages debootstrap
@@ -133,4 +152,4 @@ packages:
 	@$(SWIFT) package resolve >/dev/null 2>&1 || $(SWIFT) package resolve
 
 clean:
-	rm -rf .build .build-tsan .build-seeds* .build-mutants
+	rm -rf .build .build-tsan .build-asan .build-seeds* .build-mutants

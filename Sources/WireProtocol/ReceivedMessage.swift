@@ -28,6 +28,17 @@ public struct ReceivedMessage: ~Copyable {
     /// Whether it carried more descriptors than a message may.
     public let fdsWereCut: Bool
 
+    /// How long it is, with what lies in its memfd, if its header is to be believed: at least the
+    /// bytes that came, at most what a message may have.
+    public var announcedBytes: Int {
+        guard bytes.count >= MemoryLayout<gpuvm_header>.size, fds.count > 0 else {
+            return bytes.count
+        }
+        let header = bytes.loadUnaligned(as: gpuvm_header.self)
+        guard UInt32(header.flags) & GPUVM_HEADER_EXTERNAL != 0 else { return bytes.count }
+        return max(bytes.count, min(Int(header.length), Int(GPUVM_MAX_EXTERNAL)))
+    }
+
     /// Describes a message by hand, for tests and for transports other than a socket.
     public init(
         bytes: UnsafeRawBufferPointer, fds: consuming FDList, bytesWereCut: Bool = false,

@@ -76,6 +76,7 @@ extension Errno {
         case 62: "ETIME"
         case 71: "EPROTO"
         case 75: "EOVERFLOW"
+        case 87: "EUSERS"
         case 90: "EMSGSIZE"
         case 95: "EOPNOTSUPP"
         case 98: "EADDRINUSE"

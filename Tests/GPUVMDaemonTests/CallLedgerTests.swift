@@ -37,13 +37,16 @@ struct CallLedgerTests {
     @Test("A ledger that gave its room back has the same counts, and goes on counting")
     func compaction() {
         let ledger = CallLedger()
+        ledger.note(request(0x47), result: 0)
         for error in 1...3 { ledger.note(request(0x51), result: Int32(-error)) }
         let before = ledger.calls
         ledger.compact()
-        #expect(ledger.calls == before && before.count == 3)
+        #expect(ledger.calls == before && before.count == 4)
         for error in 1...4 { ledger.note(request(0x51), result: Int32(-error)) }
-        #expect(ledger.calls.map(\.count) == [2, 2, 2, 1])
-        #expect(ledger.totals == (7, 7))
+        for number in [0x47, 0x47, 0x48] as [UInt32] { ledger.note(request(number), result: 0) }
+        #expect(ledger.calls.map(\.number) == [0x6447, 0x6448, 0x6451, 0x6451, 0x6451, 0x6451])
+        #expect(ledger.calls.map(\.count) == [3, 1, 2, 2, 2, 1])
+        #expect(ledger.totals == (11, 7))
     }
 
     @Test("What there is no room to tell apart is counted together, and nothing is lost")

@@ -25,7 +25,7 @@ final class CallLedger: Sendable {
     static let others = UInt32.max
 
     private struct State {
-        /// Successful DRM calls by `_IOC_NR`, which need no search.
+        /// Successful DRM calls by `_IOC_NR`, which need no search; empty once the ledger is compact.
         var successes = [UInt64](repeating: 0, count: 256)
         var calls: [Entry] = []
         var refusals: [Entry] = []
@@ -42,13 +42,23 @@ final class CallLedger: Sendable {
         state = Guarded(.leaf, initial)
     }
 
+    /// Gives back the room that was kept so that nothing is allocated while calls are answered: for
+    /// when the last one has been. What is noted later is counted all the same.
+    func compact() {
+        state.withLock { state in
+            state.calls = Self.entries(state.successes) + state.calls
+            state.successes = []
+            state.refusals = state.refusals.map { $0 }
+        }
+    }
+
     /// Takes note of a reply; `result` is what ioctl(2) returns, or -errno.
     func note(_ request: IoctlRequest, result: Int32) {
         state.withLock { state in
             state.total += 1
             if result < 0 { state.failed += 1 }
             let key = IoctlName.key(request)
-            if result >= 0, key >> 8 == 0x64 {
+            if result >= 0, key >> 8 == 0x64, !state.successes.isEmpty {
                 state.successes[Int(key & 0xff)] += 1
             } else {
                 Self.add(UInt32(key), min(0, result).magnitudeAsErrno, to: &state.calls)
@@ -73,10 +83,7 @@ final class CallLedger: Sendable {
     /// The ioctls, by number and errno.
     var calls: [Entry] {
         state.withLock { state in
-            let successes = state.successes.enumerated().filter { $0.element != 0 }.map {
-                Entry(number: 0x6400 | UInt32($0.offset), error: 0, count: $0.element)
-            }
-            return (successes + state.calls).sorted {
+            (Self.entries(state.successes) + state.calls).sorted {
                 ($0.number, $0.error) < ($1.number, $1.error)
             }
         }
@@ -85,6 +92,12 @@ final class CallLedger: Sendable {
     /// The refused methods.
     var refusals: [Entry] {
         state.withLock { $0.refusals }.sorted { $0.number < $1.number }
+    }
+
+    private static func entries(_ successes: [UInt64]) -> [Entry] {
+        successes.enumerated().filter { $0.element != 0 }.map {
+            Entry(number: 0x6400 | UInt32($0.offset), error: 0, count: $0.element)
+        }
     }
 
     private static func add(

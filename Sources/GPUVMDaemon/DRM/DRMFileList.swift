@@ -45,6 +45,8 @@ final class DRMFileList: Sendable {
     /// Takes note of the last close; the file that was closed longest ago may be forgotten.
     func close(_ client: UInt32) {
         let now = Runtime.now()
+        // Those that are remembered may be many.
+        file(ofClient: client)?.ledger.compact()
         let forgotten = state.withLock { state -> File? in
             state.files[client]?.closed = now
             if state.closed.count < Self.maximumClosed {

@@ -18,6 +18,8 @@ final class DRMOpenFile: Sendable {
     let server: SessionServer
     let ledger: CallLedger
     let logger: Logger
+    /// Kept for its pace; it serves this file, and lives as long.
+    private let session: Session
 
     private struct State {
         var streams: [UInt64: DRMStream] = [:]
@@ -28,7 +30,12 @@ final class DRMOpenFile: Sendable {
     private let state = Guarded(.daemon, State())
     private let changed = Condition()
 
-    init(_ file: NouveauFile, server: SessionServer, ledger: CallLedger, logger: Logger) {
+    /// - Parameter session: The connection's, by whose pace the streams go.
+    init(
+        _ file: NouveauFile, server: SessionServer, ledger: CallLedger, logger: Logger,
+        session: Session
+    ) {
+        self.session = session
         self.file = file
         self.server = server
         self.ledger = ledger
@@ -47,6 +54,14 @@ final class DRMOpenFile: Sendable {
                 .ioctl(call, completion: completion)
         }
         return file.ioctl(call, completion: completion)
+    }
+
+    /// How long the next call has to wait, ns, since all streams together ask too fast; 0 mostly.
+    func delayOfNextCall(bytes: Int, wasRefused: Bool) -> UInt64 {
+        let delay = session.pacer.take(
+            RequestPacer.weight(bytes: bytes, wasRefused: wasRefused), at: Runtime.now())
+        if delay > 0 { session.noteSlowing() }
+        return delay
     }
 
     /// Takes streams until the connection ends, then releases everything.

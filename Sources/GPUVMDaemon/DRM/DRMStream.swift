@@ -36,7 +36,12 @@ final class DRMStream: Sendable {
     @Sendable func run() {
         let buffer = MessageBuffer()
         do throws(WireError) {
-            while let received = try socket.receive(into: buffer) { try handle(received) }
+            while let received = try socket.receive(into: buffer) {
+                let bytes = received.announcedBytes
+                let wasRefused = try handle(received)
+                let delay = file.delayOfNextCall(bytes: bytes, wasRefused: wasRefused)
+                if delay > 0 { socket.rest(for: delay) }
+            }
         } catch {
             file.logger.debug("stream lost", metadata: ["error": "\(error)"])
         }
@@ -52,13 +57,15 @@ final class DRMStream: Sendable {
     /// Ends the stream; its thread cleans up.
     func cutOff() { socket.shutdown() }
 
-    private func handle(_ received: consuming ReceivedMessage) throws(WireError) {
+    /// Carries a request out, or starts it; true if it was refused as none.
+    private func handle(_ received: consuming ReceivedMessage) throws(WireError) -> Bool {
         file.server.counters.requests.add(1, ordering: .relaxed)
         var message: IncomingDRMMessage
         do throws(DecodeFailure) {
             message = try IncomingDRMMessage(decoding: received)
         } catch {
-            return refuse(error.opcode, error.serial, error.error)
+            refuse(error.opcode, error.serial, error.error)
+            return true
         }
         let serial = message.serial
         let isFirst = state.withLock { state in
@@ -75,8 +82,10 @@ final class DRMStream: Sendable {
             case .open, .stream:
                 throw .invalid("\(message.opcode) on a stream: it takes ioctls and mmaps")
             }
+            return false
         } catch {
             refuse(message.opcode.rawValue, serial, error)
+            return true
         }
     }
 
@@ -86,6 +95,7 @@ final class DRMStream: Sendable {
         let fds = message.takeFDs()
         let call = try IoctlMessage.decode(message, fds)
         let serial = message.serial
+        file.server.observers.trace?.waitForRoom()
         let begun = Runtime.now()
         file.server.observers.pictures?.noteBefore(call, of: file.file.client)
         let pending = file.ioctl(call) { [self] reply in

@@ -50,7 +50,7 @@ extension Session {
         let name = try WireName.decode(request.name)
         let client = server.device.makeClient(
             name: name.isEmpty ? "pid-\(credentials.pid)" : name, process: credentials.pid,
-            user: credentials.uid, isPrivileged: server.isPrivileged(credentials))
+            user: credentials.uid, isPrivileged: isPrivileged)
         // From here on the session's end closes the client, and nothing fails.
         adopt(client)
         logger.info(
@@ -62,9 +62,11 @@ extension Session {
         reply.driver = WireName.encode("nouveau")
         var builder = ReplyBuilder(to: DRMOpcode.open, serial: message.serial)
         builder.append(reply)
+        // Before the reply: who has read it finds the file listed.
+        let ledger = server.files.open(client)
         send(builder.finishInline())
         return DRMOpenFile(
             NouveauFile(server.nouveau, client: client, isRenderNode: isRenderNode),
-            server: server, ledger: server.files.open(client), logger: logger)
+            server: server, ledger: ledger, logger: logger, session: self)
     }
 }

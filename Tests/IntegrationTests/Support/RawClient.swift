@@ -39,6 +39,9 @@ final class RawClient: Sendable {
         socket = try UnixSocket.connect(path: path)
     }
 
+    /// Talks on a socket that is connected.
+    init(adopting socket: UnixSocket) { self.socket = socket }
+
     /// Another descriptor of the same connection, for a client of the library.
     func duplicate() throws -> UnixSocket {
         UnixSocket(adopting: try OwnedFD(duplicating: socket.rawValue))

@@ -50,11 +50,16 @@ final class TestDaemon: Sendable {
 
     /// A client of another user, who is neither the daemon's nor root.
     func connectAsStranger(_ name: String) throws -> Connection {
+        try Connection(adopting: strangerSocket(uid: 65_534), name: name)
+    }
+
+    /// A connection of another user, of group 65533 and this process's supplementary groups.
+    func strangerSocket(uid: UInt32) throws -> UnixSocket {
         let (own, theirs) = try UnixSocket.pair()
         let server = try #require(server.made.withLock { $0 })
         server.accept(
-            theirs, credentials: UnixSocket.Credentials(pid: getpid(), uid: 65_534, gid: 65_534))
-        return try Connection(adopting: own, name: name)
+            theirs, credentials: UnixSocket.Credentials(pid: getpid(), uid: uid, gid: 65_533))
+        return own
     }
 
     /// Exported fence descriptors that the daemon keeps an entry for.
