@@ -186,8 +186,9 @@ static int forward_once(
     *sent_off = request.sent;
     if (result == SHIM_REJECTED) {
         int error = errno;
+        // Nobody has looked whether an argument that is only written is there.
         if (call->writes && !call->rule->unknown)
-            memcpy((void *)call->argument, call->copy, call->bytes);
+            shim_copy_out(call->argument, call->copy, call->bytes);
         return -error;
     }
     if (result < 0)

@@ -6,9 +6,11 @@
 // cancellation points.
 #include "shim.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 static size_t total(const struct iovec *pieces, size_t count) {
     size_t bytes = 0;
@@ -89,17 +91,46 @@ static void drop_fds(struct shim_request *request) {
         syscall(SYS_close, request->received[--request->received_count]);
 }
 
+// How long a reply is polled for before the thread sleeps, ns.
+#define POLLING 100000
+
+static uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+// Most calls take less time than a CPU needs to come back from idleness, and a kernel would have
+// kept the thread busy with the call itself. So it stays awake for a while, and gives way to whoever
+// can run. Not where a signal ends the wait: one that came here would be lost.
+static long poll_reply(int socket, struct msghdr *message, int flags) {
+    const struct msghdr fresh = *message;
+    const uint64_t end = now() + POLLING;
+    do {
+        long size = syscall(SYS_recvmsg, socket, message, flags | MSG_DONTWAIT);
+        if (size >= 0 || errno != EAGAIN)
+            return size;
+        *message = fresh;
+        sched_yield();
+    } while (now() < end);
+    errno = EINTR;
+    return -1;
+}
+
 // The size of the message, 0 at the end of the stream, or -errno.
 static long receive(
     int socket, struct shim_request *request, struct iovec *pieces, size_t count, int flags,
     int *cut) {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * GPUVM_MAX_MESSAGE_FDS)];
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
+    bool polls = !request->interruptible;
     long size;
     do {
         message.msg_control = flags & MSG_PEEK ? NULL : control;
         message.msg_controllen = flags & MSG_PEEK ? 0 : sizeof control;
-        size = syscall(SYS_recvmsg, socket, &message, flags | MSG_CMSG_CLOEXEC);
+        size = polls ? poll_reply(socket, &message, flags | MSG_CMSG_CLOEXEC)
+                     : syscall(SYS_recvmsg, socket, &message, flags | MSG_CMSG_CLOEXEC);
+        polls = false;
     } while (size < 0 && errno == EINTR && !request->interruptible);
     if (size < 0)
         return -errno;
