@@ -9,12 +9,13 @@ import WireProtocol
 /// The first 64 pages of memory are page tables; page `n` of data is frame `64 + n`.
 final class Machine: Sendable {
     static let firstFrame: UInt64 = 64
-    let memory: FakeMemory
     let pool: TablePool
     let table: PageTable
     let space: AddressSpace
     let mmu: MMU
     let engine: CommandEngine
+    /// The last to go: the tables are in it.
+    let memory: FakeMemory
 
     init(frames: UInt64 = 64, run: UInt64 = 1 << 40, tlbEntries: Int = 64) throws {
         memory = FakeMemory(

@@ -1,0 +1,1 @@
+#include "../../../Sources/DRMShim/request.c"

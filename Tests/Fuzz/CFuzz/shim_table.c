@@ -1,0 +1,1 @@
+#include "../../../Sources/DRMShim/ioctl_table.c"
