@@ -7,6 +7,7 @@
 #include "shim.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -91,8 +92,8 @@ static void drop_fds(struct shim_request *request) {
         syscall(SYS_close, request->received[--request->received_count]);
 }
 
-// How long a reply is polled for before the thread sleeps, ns.
-#define POLLING 100000
+// How long a reply is polled for before the thread sleeps, ns: a bind of a few hundred pages.
+#define POLLING 500000
 
 static uint64_t now(void) {
     struct timespec time;
@@ -102,7 +103,7 @@ static uint64_t now(void) {
 
 // Most calls take less time than a CPU needs to come back from idleness, and a kernel would have
 // kept the thread busy with the call itself. So it stays awake for a while, and gives way to whoever
-// can run. Not where a signal ends the wait: one that came here would be lost.
+// can run. EAGAIN: there is no reply yet.
 static long poll_reply(int socket, struct msghdr *message, int flags) {
     const struct msghdr fresh = *message;
     const uint64_t end = now() + POLLING;
@@ -113,8 +114,36 @@ static long poll_reply(int socket, struct msghdr *message, int flags) {
         *message = fresh;
         sched_yield();
     } while (now() < end);
-    errno = EINTR;
+    errno = EAGAIN;
     return -1;
+}
+
+// Whether one of the signals (bit n - 1 for signal n) ends a wait that is not begun again.
+static bool ends_wait(uint64_t signals) {
+    for (; signals != 0; signals &= signals - 1) {
+        struct sigaction action;
+        if (sigaction(__builtin_ctzll(signals) + 1, NULL, &action) == 0
+            && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN
+            && !(action.sa_flags & SA_RESTART))
+            return true;
+    }
+    return false;
+}
+
+// As poll_reply, where a signal ends the wait. One that came while the thread was awake would find
+// nothing to end: signals are held off so long, and count as if they had found it asleep. EINTR.
+static long poll_reply_undisturbed(int socket, struct msghdr *message, int flags) {
+    const uint64_t all = UINT64_MAX;
+    uint64_t before, pending = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+    long size = poll_reply(socket, message, flags);
+    int error = errno;
+    if (size < 0 && error == EAGAIN && syscall(SYS_rt_sigpending, &pending, sizeof pending) == 0
+        && ends_wait(pending & ~before))
+        error = EINTR;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+    errno = error;
+    return size;
 }
 
 // The size of the message, 0 at the end of the stream, or -errno.
@@ -123,15 +152,18 @@ static long receive(
     int *cut) {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * GPUVM_MAX_MESSAGE_FDS)];
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    bool polls = !request->interruptible;
-    long size;
-    do {
-        message.msg_control = flags & MSG_PEEK ? NULL : control;
-        message.msg_controllen = flags & MSG_PEEK ? 0 : sizeof control;
-        size = polls ? poll_reply(socket, &message, flags | MSG_CMSG_CLOEXEC)
-                     : syscall(SYS_recvmsg, socket, &message, flags | MSG_CMSG_CLOEXEC);
-        polls = false;
-    } while (size < 0 && errno == EINTR && !request->interruptible);
+    const int wanted = flags | MSG_CMSG_CLOEXEC;
+    if (!(flags & MSG_PEEK)) {
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+    }
+    const struct msghdr fresh = message;
+    long size = (request->interruptible ? poll_reply_undisturbed : poll_reply)(
+        socket, &message, wanted);
+    while (size < 0 && (errno == EAGAIN || (errno == EINTR && !request->interruptible))) {
+        message = fresh;
+        size = syscall(SYS_recvmsg, socket, &message, wanted);
+    }
     if (size < 0)
         return -errno;
     *cut = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC);

@@ -15,7 +15,7 @@ struct DRMShimTests {
         "daemon-dies",
         // Processes, threads, signals.
         "forking", "raw-fork", "executing", "passing", "duplicates", "closing-all", "threads",
-        "signals",
+        "signals", "one-signal",
     ]
 
     @Test(

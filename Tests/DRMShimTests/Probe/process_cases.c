@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -343,8 +344,54 @@ static void signals(void) {
     CHECK(stats(shared_fd, 0).cancelled >= 1);
 }
 
+static void nothing(int number) { (void)number; }
+
+// Ends waits that no signal has ended.
+static void *rescue(void *argument) {
+    struct timespec pause = {0, 100000000};
+    while (!atomic_load((_Atomic bool *)argument)) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        CHECK(ioctl(shared_fd, D_FINISH_WAITS) >= 0);
+    }
+    return NULL;
+}
+
+// One signal early in a wait, when the thread is still awake for the reply, ends it: it is not lost.
+// A busy machine may let one come before the call.
+static void one_signal(void) {
+    enum { TRIES = 40 };
+    struct sigaction action = {.sa_handler = nothing};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    timer_t timer;
+    sigset_t mine, before;
+    _Atomic bool done = false;
+    pthread_t thread;
+    shared_fd = open_node();
+    check_works(shared_fd);
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGUSR2);
+    CHECK(sigaction(SIGUSR2, &action, NULL) == 0);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    CHECK(pthread_sigmask(SIG_BLOCK, &mine, &before) == 0);
+    CHECK(pthread_create(&thread, NULL, rescue, &done) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    int ended = 0;
+    for (int n = 0; n < TRIES; n++) {
+        struct itimerspec once = {.it_value = {0, (40 + n) * 1000}};
+        int result = 0;
+        CHECK(timer_settime(timer, 0, &once, NULL) == 0);
+        blocking(&result);
+        CHECK(result == 0 || result == EINTR);
+        ended += result == EINTR;
+    }
+    atomic_store(&done, true);
+    pthread_join(thread, NULL);
+    CHECK(timer_delete(timer) == 0);
+    CHECK(ended >= TRIES / 2);
+}
+
 const struct test_case process_cases[] = {
     {"forking", forking}, {"raw-fork", raw_fork}, {"executing", executing}, {"passing", passing},
     {"duplicates", duplicates}, {"closing-all", closing_all}, {"threads", threads},
-    {"signals", signals}, {NULL, NULL},
+    {"signals", signals}, {"one-signal", one_signal}, {NULL, NULL},
 };
