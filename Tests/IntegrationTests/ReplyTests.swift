@@ -30,17 +30,16 @@ import WireProtocol
 
         /// Leaves exactly `count` numbers for new descriptors.
         func leave(_ count: Int) throws {
-            // The daemon closes the pipe of its readiness right after it has said so.
+            // The daemon closes the pipe of its readiness right after it has said so, and what the C
+            // library reads when a thread first allocates; on a busy machine that takes its time.
             let deadline = Runtime.deadline(after: 10_000_000_000)
             while hasPipe(), Runtime.now() < deadline { sched_yield() }
-            let directory = try #require(opendir("/proc/\(pid)/fd"))
-            defer { closedir(directory) }
-            var open = Set<Int>()
-            while let entry = readdir(directory) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-                }
-                if let number = Int(name) { open.insert(number) }
+            var open = try openNumbers()
+            var equalSince = Runtime.now()
+            while Runtime.now() < min(deadline, equalSince + 50_000_000) {
+                sched_yield()
+                let now = try openNumbers()
+                if now != open { (open, equalSince) = (now, Runtime.now()) }
             }
             var end = 0
             var free = 0
@@ -52,6 +51,19 @@ import WireProtocol
                 end += 1
             }
             try set(rlimit(rlim_cur: rlim_t(end), rlim_max: before.rlim_max))
+        }
+
+        private func openNumbers() throws -> Set<Int> {
+            let directory = try #require(opendir("/proc/\(pid)/fd"))
+            defer { closedir(directory) }
+            var open = Set<Int>()
+            while let entry = readdir(directory) {
+                let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                    String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                if let number = Int(name) { open.insert(number) }
+            }
+            return open
         }
 
         private func hasPipe() -> Bool {
@@ -111,6 +123,8 @@ import WireProtocol
         let ration = try Ration(daemon)
         try ration.leave(0)
         for _ in 0..<3 {
+            // What was freed meanwhile is nobody's either.
+            try ration.leave(0)
             var hello = gpuvm_hello()
             hello.magic = GPUVM_PROTOCOL_MAGIC
             hello.major = UInt16(GPUVM_PROTOCOL_MAJOR)
